@@ -1,0 +1,43 @@
+# The few commands of this project. `make demo` and `make test` do all their own set-up.
+PYTHON ?= $(shell for v in python3.13 python3.12 python3.11 python3; do \
+	$$v -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && { echo $$v; break; }; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# One thread per BLAS: results then do not depend on the number of cores.
+export OPENBLAS_NUM_THREADS := 1
+
+.PHONY: demo test check bench servers
+
+demo: .venv/.demo ## a shop at work on a web page; ARGS="--for 40 --headless --json"
+	@$(BIN)/fanous demo $(ARGS)
+
+test: .venv/.dev servers check ## everything that must hold before a change lands
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+check: .venv/.dev ## style, types, layers, docstrings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python .ci/docstrings.py
+
+bench: .venv/.dev ## the figures of the README on this machine; ARGS="core --quick"
+	@$(BIN)/fanous bench $(ARGS)
+
+servers: ## mosquitto, influxd, chromium and dbus for the system tests, where apt may install them
+	@bash .ci/servers
+
+.venv/.venv:
+	@test -n "$(PYTHON)" || { echo "fanous needs Python 3.11, 3.12 or 3.13, and none was found; install one or say PYTHON=/path/to/python make" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.demo: .venv/.venv requirements/demo.txt requirements/build.txt pyproject.toml
+	$(PIP) install --no-deps --require-hashes -r requirements/build.txt -r requirements/demo.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: .venv/.venv requirements/dev.txt requirements/build.txt pyproject.toml
+	$(PIP) install --no-deps --require-hashes -r requirements/build.txt -r requirements/dev.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@ .venv/.demo

@@ -1,0 +1,1 @@
+"""The numeric core: columns to positions, visits, dwells, paths and shelf events."""

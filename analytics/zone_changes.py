@@ -1,0 +1,80 @@
+"""Live changes of zone: who entered or left what, as soon as it is decided."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analytics.blocks import LIVE, Block, Layers
+from analytics.lanes import Lanes
+from analytics.rows import ZoneChange
+from analytics.store import Store
+
+
+class ZoneChanges:
+    """Makes `ZoneChange` rows from decisions.
+
+    Parameters
+    ----------
+    store, layers : the engine's parts
+    """
+
+    def __init__(self, store: Store, layers: Layers) -> None:
+        self._store, self._layers = store, layers
+
+    def of(
+        self,
+        block: Block,
+        tick: int,
+        before: NDArray[np.int16],
+        evidence: NDArray[np.bool_],
+        names: list[str],
+    ) -> list[ZoneChange]:
+        """Return what changed in a block in one tick.
+
+        Parameters
+        ----------
+        block : after its live answer was recorded
+        tick : int
+        before : shape (layers, lanes), int16, the decisions of the tick before
+        evidence : shape (lanes,), bool; only evidence changes a zone
+        names : pseudonym of every lane of the engine
+        """
+        after = block.decided[LIVE]
+        slot = tick % block.ring
+        found = []
+        for layer, lane in np.argwhere((before != after) & evidence).tolist():
+            zone_p = float(block.zone_p[LIVE, slot, layer, lane])
+            for kind, decided in (("left", before), ("entered", after)):
+                change = self._change(
+                    kind, layer, decided[layer, lane], tick, names[block.base + lane], zone_p
+                )
+                found += change
+        return found
+
+    def gone(self, lanes: Lanes, lane: int) -> list[ZoneChange]:
+        """Return the zones that a tag left because its visit is over."""
+        block = lanes.block_of(lane)
+        at = lane - block.base
+        found = []
+        for layer in range(len(self._layers.zones)):
+            decided = block.decided[LIVE, layer, at]
+            tick = int(lanes.last[lane])
+            found += self._change("left", layer, decided, tick, lanes.names[lane], 0.0)
+        return found
+
+    def _change(
+        self, kind: str, layer: int, decided: np.int16, tick: int, tag: str, zone_p: float
+    ) -> list[ZoneChange]:
+        at = int(self._layers.to_store_zone(layer, np.array([decided], np.int16))[0])
+        if at < 0:
+            return []
+        zone = self._store.zones[at]
+        return [
+            ZoneChange(
+                kind=kind,
+                t_ns=(tick + 1) * self._store.rules.tick_ns,
+                tag=tag,
+                layer=zone.layer,
+                zone=zone.id,
+                zone_p=round(zone_p, 3),
+            )
+        ]

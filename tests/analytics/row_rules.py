@@ -1,0 +1,141 @@
+"""The contract's rules about rows, written in plain Python, to hold against any output."""
+
+from collections import Counter
+from typing import Any
+
+from analytics.engine import ENTRY_SPLIT_S, HOLD_S
+from analytics.store import Store
+from tests.analytics.stores import Rows, records
+
+Stretch = tuple[str, int, int]
+"""Tag, first and last tick with evidence of a visit or pass-by."""
+
+
+def evidence_ticks(rows: Rows, store: Store) -> dict[str, dict[int, list[str]]]:
+    """Return per tag and tick with evidence the roles of its taps, in order."""
+    tick_ns = store.rules.tick_ns
+    found: dict[str, dict[int, list[str]]] = {}
+    for t_ns, _, tag, _ in rows.readings:
+        found.setdefault(tag, {}).setdefault(t_ns // tick_ns, [])
+    for t_ns, point, tag in sorted(set(rows.taps)):
+        roles = found.setdefault(tag, {}).setdefault(t_ns // tick_ns, [])
+        roles.append(store.tap_points[point].role)
+    return {tag: ticks for tag, ticks in found.items() if tag not in store.staff_tags}
+
+
+def stretches(rows: Rows, store: Store) -> list[Stretch]:
+    """Return every visit and pass-by.
+
+    One ends before a silence longer than the gap, at an exit tap, and before an entry tap
+    when it has lasted for more than a minute.
+    """
+    gap = int(store.rules.visit_gap_s / store.rules.tick_s + 1e-9)
+    found: list[Stretch] = []
+    for tag, ticks in evidence_ticks(rows, store).items():
+        first = last = -1
+        is_over = True
+        for tick in sorted(ticks):
+            roles = ticks[tick]
+            before_exit = roles[: roles.index("exit")] if "exit" in roles else roles
+            is_old = (tick - first) * store.rules.tick_s > ENTRY_SPLIT_S
+            if not is_over:
+                is_over = tick - last - 1 > gap or ("entry" in before_exit and is_old)
+                if is_over:
+                    found.append((tag, first, last))
+            if is_over:
+                first = tick
+            last = tick
+            is_over = "exit" in roles
+            if is_over:
+                found.append((tag, first, last))
+        if not is_over:
+            found.append((tag, first, last))
+    return sorted(found)
+
+
+def assert_rows_keep_the_rules(
+    found: dict[str, list[tuple[Any, ...]]], rows: Rows, store: Store
+) -> None:
+    """Check positions, visits and dwells of an output against the rows it came from."""
+    tick_ns = store.rules.tick_ns
+    evidence = evidence_ticks(rows, store)
+    expected = stretches(rows, store)
+    _check_positions(found["positions"], expected, evidence, store)
+
+    visits = records(found, "visits")
+    least = store.rules.visit_min_s
+    long_enough = [
+        (tag, first, last)
+        for tag, first, last in expected
+        if (last - first + 1) * store.rules.tick_s >= least
+    ]
+    assert long_enough == sorted(
+        (v.tag, v.start_ns // tick_ns, v.end_ns // tick_ns - 1) for v in visits
+    )
+    assert len({v.visit for v in visits}) == len(visits)
+    assert sorted((v.visit, v.tag, v.start_ns) for v in visits) == found["visits_started"]
+
+    dwells = records(found, "dwells")
+    assert len({d.dwell for d in dwells}) == len(dwells)
+    by_id = {v.visit: v for v in visits}
+    ends: dict[tuple[str, str], int] = {}
+    for dwell in sorted(dwells, key=lambda d: d.start_ns):
+        visit = by_id[dwell.visit]
+        assert visit.tag == dwell.tag
+        assert visit.start_ns <= dwell.start_ns < dwell.end_ns <= visit.end_ns
+        assert dwell.dwell_s >= store.rules.dwell_min_s
+        assert 0 <= dwell.confidence <= 1
+        assert dwell.start_ns // tick_ns in evidence[dwell.tag]
+        assert dwell.end_ns // tick_ns - 1 in evidence[dwell.tag]
+        assert dwell.start_ns >= ends.get((dwell.visit, dwell.layer), 0), "stays overlap"
+        ends[dwell.visit, dwell.layer] = dwell.end_ns
+    main = {zone.id for zone in store.zones if zone.layer == store.layers[0]}
+    for visit in visits:
+        assert visit.directness is None or 0 <= visit.directness <= 1
+        path = visit.path.split(">") if visit.path else []
+        mine = {d.zone for d in dwells if d.visit == visit.visit and d.zone in main}
+        assert mine == set(path)
+        assert len(mine) == visit.zones
+        assert all(a != b for a, b in zip(path, path[1:], strict=False))
+        taps = [
+            len(roles)
+            for tick, roles in evidence[visit.tag].items()
+            if visit.start_ns <= tick * tick_ns < visit.end_ns
+        ]
+        assert sum(taps) == visit.taps
+
+
+def _check_positions(
+    positions: list[tuple[Any, ...]],
+    expected: list[Stretch],
+    evidence: dict[str, dict[int, list[str]]],
+    store: Store,
+) -> None:
+    tick_ns = store.rules.tick_ns
+    hold = max(1, int(HOLD_S / store.rules.tick_s + 1e-9))
+    keys = Counter((row[1], row[0] // tick_ns - 1, row[2], row[3]) for row in positions)
+    wanted = Counter(
+        (tag, tick, stage, layer)
+        for tag, first, last in expected
+        for tick in range(first, last + 1)
+        for stage in ("live", "final")
+        for layer in store.layers
+    )
+    assert wanted == keys
+    heard: dict[tuple[str, int], int] = {}
+    for tag, first, last in expected:
+        newest = first
+        for tick in range(first, last + 1):
+            newest = tick if tick in evidence[tag] else newest
+            heard[tag, tick] = newest
+    zones = {zone.id: zone for zone in store.zones}
+    for t_ns, tag, _, layer, zone, state, zone_p, *place in positions:
+        tick = t_ns // tick_ns - 1
+        assert t_ns % tick_ns == 0
+        if tick - heard[tag, tick] > hold:
+            assert (None, "unknown", None, [None] * 3) == (zone, state, zone_p, place)
+            continue
+        assert None not in place
+        assert 0 <= zone_p <= 1
+        assert ("outside" if zone is None else "known") == state
+        assert zone is None or zones[zone].layer == layer

@@ -1,0 +1,1 @@
+"""The wire contract: batches, topics, identifiers, order, columns, files."""

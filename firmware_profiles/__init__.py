@@ -1,0 +1,1 @@
+"""Device profiles: bytes to measurements and back, as data."""

@@ -1,0 +1,102 @@
+"""Checksums of serial frames, by name.
+
+Rules of the file: every function takes the bytes covered and returns the bytes that
+stand in the frame. Sources: sum, XOR and two's complement as in the frames'
+data sheets (TFmini, RDM6300, PN532 UM0701-02); CRC-16 of the Modbus over serial line
+specification V1.02, section 6.2.2 (polynomial 0xA001 reflected, initial 0xFFFF, low
+byte first).
+"""
+
+from collections.abc import Callable
+from functools import reduce
+from operator import xor
+
+
+def sum8(data: bytes) -> bytes:
+    """Return the low 8 bits of the sum.
+
+    Parameters
+    ----------
+    data : what is covered
+
+    Returns
+    -------
+    One byte.
+
+    Examples
+    --------
+    >>> sum8(bytes.fromhex("59595500b004fc08")).hex()
+    'bf'
+    """
+    return bytes((sum(data) & 0xFF,))
+
+
+def xor8(data: bytes) -> bytes:
+    """Return the exclusive or of all bytes.
+
+    Parameters
+    ----------
+    data : what is covered
+
+    Returns
+    -------
+    One byte.
+
+    Examples
+    --------
+    >>> xor8(bytes.fromhex("67003b51c6")).hex()
+    'cb'
+    """
+    return bytes((reduce(xor, data, 0),))
+
+
+def twos_complement8(data: bytes) -> bytes:
+    """Return the byte that makes the sum zero modulo 256.
+
+    Parameters
+    ----------
+    data : what is covered
+
+    Returns
+    -------
+    One byte.
+
+    Examples
+    --------
+    >>> twos_complement8(bytes.fromhex("d402")).hex()
+    '2a'
+    """
+    return bytes((-sum(data) & 0xFF,))
+
+
+def crc16_modbus(data: bytes) -> bytes:
+    """Return the CRC of Modbus RTU, low byte first.
+
+    Parameters
+    ----------
+    data : what is covered
+
+    Returns
+    -------
+    Two bytes.
+
+    Examples
+    --------
+    >>> crc16_modbus(bytes.fromhex("010300000002")).hex()
+    'c40b'
+    """
+    crc = 0xFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ 0xA001 if crc & 1 else crc >> 1
+    return crc.to_bytes(2, "little")
+
+
+CHECKSUMS: dict[str, Callable[[bytes], bytes]] = {
+    "sum8": sum8,
+    "xor8": xor8,
+    "twos_complement8": twos_complement8,
+    "crc16-modbus": crc16_modbus,
+}
+CHECKSUM_SIZES = {name: len(function(b"\0")) for name, function in CHECKSUMS.items()}

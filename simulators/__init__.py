@@ -1,0 +1,1 @@
+"""A virtual store with ground truth: shoppers, radio, load cells, taps."""

@@ -1,0 +1,1 @@
+"""The agent beside the radios: sources, pseudonyms, durable outbox, publisher."""

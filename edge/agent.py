@@ -1,0 +1,285 @@
+"""The agent: from sources to pseudonyms, batches, outbox and broker, in one event loop.
+
+Rules of the file: it only connects the parts, each of which has its own rules. Clock and
+randomness are arguments. Nothing is lost between a source's `emit` and the outbox's
+commit but what is counted in `health`; what is in the outbox stays there until the
+gateway acknowledges it, over restarts of either.
+"""
+
+import asyncio
+import logging
+import random
+import secrets
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edge.batcher import Batcher, Sender
+from edge.identity import Identity, read_aliases
+from edge.measurement import Measurement, Tap
+from edge.outbox import REASON_FULL, Outbox
+from edge.publisher import Publisher
+from edge.settings import EdgeSettings
+from edge.sources.source import Source, SourceUnavailable, make_source
+from ingest.config import ConfigError
+
+_STOP_S = 2.0
+_RESTART_MIN_S, _RESTART_MAX_S = 1.0, 60.0
+log = logging.getLogger("fanous.edge.agent")
+
+
+class Agent:
+    """One agent beside the radios.
+
+    Parameters
+    ----------
+    settings : checked, with absolute paths
+    now_ns : [ns since 1970, UTC] the clock
+    sources : where measurements come from; None = those of the settings
+    base : the folder that paths in the sources' tables are relative to
+    jitter : returns a number in [0, 1), for back-off
+    key : the pseudonym key, where the composition root has it; None = that of the settings
+
+    Raises
+    ------
+    ConfigError
+        The key, the aliases or a source's table is wrong.
+    """
+
+    def __init__(
+        self,
+        settings: EdgeSettings,
+        *,
+        now_ns: Callable[[], int],
+        sources: Sequence[Source] | None = None,
+        base: Path = Path(),
+        jitter: Callable[[], float] = random.random,
+        key: bytes | None = None,
+    ) -> None:
+        self.settings = settings
+        self.boot = secrets.token_hex(8)
+        self._now_ns = now_ns
+        self._jitter = jitter
+        key = settings.key() if key is None else key
+        aliases = {} if settings.aliases is None else read_aliases(Path(settings.aliases))
+        self._sources = (
+            make_sources(settings, base=base, now_ns=now_ns) if sources is None else list(sources)
+        )
+        self._states = {source.name: "waiting" for source in self._sources}
+        self._dropped: Counter[str] = Counter()
+        sender = Sender(store=settings.store, agent=settings.agent, boot=self.boot)
+        self._outbox = Outbox(
+            Path(settings.state_dir),
+            sender=sender,
+            now_ns=now_ns,
+            max_bytes=settings.outbox.max_mb * 1_000_000,
+            commit_s=settings.outbox.commit_ms / 1000,
+        )
+        self._batcher = Batcher(
+            sender,
+            outer=Identity(key, aliases).outer,
+            first_seq=lambda kind: self._outbox.first_seq(self.boot, kind),
+            max_rows=settings.batch.max_rows,
+        )
+        self._publisher = Publisher(
+            settings, boot=self.boot, outbox=self._outbox, status=self._status, jitter=jitter
+        )
+        self._outbox.on_commit = self._committed
+        self._some = asyncio.Event()
+        self._progress = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until told to stop; then flush for at most 2 s and leave the rest on the disk.
+
+        Parameters
+        ----------
+        stop : set it to end
+
+        Raises
+        ------
+        ConfigError
+            The outbox cannot be used; nothing was started.
+        """
+        await self._outbox.open()
+        self._tell_start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                writer = group.create_task(self._outbox.run(), name="outbox")
+                publisher = group.create_task(self._publisher.run(), name="publisher")
+                timer = group.create_task(self._close_on_time(), name="batcher")
+                sources = [
+                    group.create_task(self._supervise(source), name=f"source {source.name}")
+                    for source in self._sources
+                ]
+                await stop.wait()
+                await _cancel(timer, *sources)
+                await self._outbox.put(self._batcher.close(self._now_ns()), urgent=True)
+                await self._empty(asyncio.get_running_loop().time() + _STOP_S)
+                await _cancel(publisher, writer)
+        finally:
+            await self._outbox.close()
+        log.info("agent stopped outbox_batches=%d", self._outbox.batches)
+
+    async def drained(self) -> None:
+        """Wait until all sources have ended and the gateway has acknowledged everything."""
+        while not self._is_drained():
+            self._progress.clear()
+            await self._progress.wait()
+
+    def health(self) -> dict[str, Any]:
+        """Return counters: rows by kind, dropped by reason, outbox, connection, sources."""
+        outbox, publisher = self._outbox, self._publisher
+        return {
+            "boot": self.boot,
+            "connected": publisher.connected,
+            "rows": dict(self._batcher.rows),
+            "dropped": dict(self._dropped + self._batcher.dropped),
+            "outbox": {
+                "rows": outbox.rows,
+                "batches": outbox.batches + outbox.waiting,
+                "bytes": outbox.bytes,
+                "lost": dict(outbox.lost),
+            },
+            "publisher": dict(publisher.counts),
+            "sources": [
+                {"name": source.name, "state": self._states[source.name], **source.health()}
+                for source in self._sources
+            ],
+        }
+
+    async def _emit(self, measurements: Sequence[Measurement]) -> None:
+        if not self._outbox.has_room:
+            taps = [m for m in measurements if isinstance(m, Tap)]
+            self._dropped[REASON_FULL] += len(measurements) - len(taps)
+            measurements = taps
+        if self._batcher.add(measurements):
+            urgent = self._batcher.urgent
+            await self._outbox.put(self._batcher.close_full(self._now_ns()), urgent=urgent)
+        if self._batcher.pending:
+            self._some.set()
+
+    async def _close_on_time(self) -> None:
+        while True:
+            await self._some.wait()
+            await asyncio.sleep(self.settings.batch.max_ms / 1000)
+            self._some.clear()
+            await self._outbox.put(self._batcher.close(self._now_ns()))
+
+    async def _supervise(self, source: Source) -> None:
+        attempt = 0
+
+        async def emit(measurements: Sequence[Measurement]) -> None:
+            nonlocal attempt
+            if attempt:
+                attempt = 0
+                log.info("source recovered name=%s", source.name)
+            await self._emit(measurements)
+
+        while True:
+            self._states[source.name] = "running"
+            try:
+                await source.run(emit)
+            except SourceUnavailable as error:
+                self._states[source.name] = "unavailable"
+                if not attempt:
+                    log.warning("source lost name=%s reason=%r", source.name, str(error))
+                ceiling_s = min(_RESTART_MAX_S, _RESTART_MIN_S * 2**attempt)
+                attempt = min(attempt + 1, 16)
+                await asyncio.sleep(ceiling_s * (0.5 + 0.5 * self._jitter()))
+            else:
+                self._states[source.name] = "ended"
+                log.info("source ended name=%s", source.name)
+                self._progress.set()
+                return
+
+    async def _empty(self, deadline_s: float) -> None:
+        # Publishing goes on while the gateway answers; without a broker nobody is waited for.
+        loop = asyncio.get_running_loop()
+        while self._outbox.waiting or (self._outbox.batches and self._publisher.connected):
+            self._progress.clear()
+            try:
+                await asyncio.wait_for(self._progress.wait(), min(0.1, deadline_s - loop.time()))
+            except TimeoutError:
+                if loop.time() >= deadline_s:
+                    return
+
+    def _committed(self) -> None:
+        self._publisher.wake()
+        self._progress.set()
+
+    def _is_drained(self) -> bool:
+        ended = all(state == "ended" for state in self._states.values())
+        held = self._batcher.pending + self._outbox.waiting + self._outbox.batches
+        return ended and not held
+
+    def _status(self, state: str) -> bytes:
+        health = self.health()
+        return msgspec.json.encode(
+            {
+                "state": state,
+                "boot": self.boot,
+                "versions": {"fanous": _version(), "python": sys.version.split()[0]},
+                "sources": health["sources"],
+                "outbox": health["outbox"],
+                "dropped": health["dropped"],
+                "clock": {"now_ns": self._now_ns()},
+            }
+        )
+
+    def _tell_start(self) -> None:
+        settings = self.settings
+        log.info(
+            "agent started store=%s agent=%s sources=%d outbox_batches=%d",
+            settings.store,
+            settings.agent,
+            len(self._sources),
+            self._outbox.batches,
+        )
+        if settings.identity == "raw":
+            log.warning('identity = "raw": raw tags leave this agent; for the laboratory only')
+
+
+def make_sources(settings: EdgeSettings, *, base: Path, now_ns: Callable[[], int]) -> list[Source]:
+    """Make the sources of a configuration.
+
+    Parameters
+    ----------
+    settings : checked
+    base : the folder that paths in the tables are relative to
+    now_ns : [ns] the clock
+
+    Returns
+    -------
+    sources : not yet running
+
+    Raises
+    ------
+    ConfigError
+        A table is wrong, or two sources have one name.
+    """
+    sources: list[Source] = []
+    for number, table in enumerate(settings.source, 1):
+        subject = f"[[source]] number {number}"
+        source = make_source(table, subject=subject, base=base, now_ns=now_ns)
+        if source.name in {other.name for other in sources}:
+            raise ConfigError(f"{subject}: expected a name of its own, got {source.name!r} again")
+        sources.append(source)
+    return sources
+
+
+async def _cancel(*tasks: "asyncio.Task[None]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+def _version() -> str:
+    try:
+        return version("fanous")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,1 @@
+"""Where agents get their measurements from."""

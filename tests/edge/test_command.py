@@ -1,0 +1,115 @@
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from edge import command
+from ingest.config import ConfigError
+from tests.edge.agents import BAND, KEY, T0
+
+CONFIG = """
+store = "demo"
+agent = "pi-1"
+state_dir = "state"
+pseudonym_key_file = "fanous.key"
+[mqtt]
+url = "mqtt://127.0.0.1:{port}"
+[[source]]
+kind = "replay"
+readings = "readings.csv"
+speed = 0
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    with socket.socket() as taken:  # bound and not listening: every connect is refused
+        taken.bind(("127.0.0.1", 0))
+        text = CONFIG.format(port=taken.getsockname()[1])
+        (tmp_path / "edge.toml").write_text(text, "utf-8")
+        (tmp_path / "fanous.key").write_bytes(KEY)
+        (tmp_path / "readings.csv").write_text(
+            f"t_ns,receiver,tag,rssi_dbm\n{T0},rx-1,{BAND},-60\n", "utf-8"
+        )
+        yield tmp_path / "edge.toml"
+
+
+def parse(*words):
+    parser = argparse.ArgumentParser(prog="fanous edge")
+    command.configure(parser)
+    return parser.parse_args(words)
+
+
+def test_check_says_what_the_agent_would_do(config, capsys):
+    assert command.run(parse("check", "-c", str(config))) == 0
+    out = capsys.readouterr().out
+    assert "agent pi-1 of store demo: the configuration is right" in out
+    assert "replay (replay)" in out
+    assert not (config.parent / "state").exists()
+
+
+def test_check_as_json(config, capsys):
+    assert command.run(parse("check", "-c", str(config), "--json")) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["ok"] is True
+    assert plan["sources"] == [{"name": "replay", "kind": "replay"}]
+    assert plan["client_id"] == "fanous-edge-demo-pi-1"
+
+
+@pytest.mark.parametrize("action", ["run", "check"])
+def test_a_wrong_source_is_a_config_error(config, action):
+    (config.parent / "readings.csv").write_text("t_ns,receiver,tag\n", "utf-8")
+    with pytest.raises(ConfigError, match="column rssi_dbm is missing"):
+        command.run(parse(action, "-c", str(config)))
+
+
+def test_without_a_key_nothing_starts(config):
+    (config.parent / "fanous.key").unlink()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        command.run(parse("run", "-c", str(config)))
+    assert not (config.parent / "state").exists()
+
+
+def test_every_parser_has_an_example():
+    parser = argparse.ArgumentParser(prog="fanous edge")
+    command.configure(parser)
+    assert "example: fanous edge" in parser.format_help()
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_agent_cleanly(config, number, code):
+    program = (
+        "import argparse, sys; from edge import command; p = argparse.ArgumentParser();"
+        "command.configure(p); sys.exit(command.run(p.parse_args(sys.argv[1:])))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "run", "-c", str(config), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        lines, deadline = [], time.monotonic() + 20
+        while not any("source ended" in line for line in lines):
+            assert time.monotonic() < deadline
+            lines.append(process.stderr.readline())
+        process.send_signal(number)
+        out, rest = process.communicate(timeout=10)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == code
+    assert json.loads(out)["outbox"]["rows"] == 1
+    log = "".join(lines) + rest
+    assert "event=agent started store=demo agent=pi-1" in log
+    assert "event=agent stopped" in log
+    assert "Traceback" not in log
+    assert "b9407f30" not in log

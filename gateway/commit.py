@@ -1,0 +1,285 @@
+"""From messages to journal to acknowledgement, in this order and no other.
+
+Rules of the file: architecture, invariant 5. A batch is decoded, committed and only
+then acknowledged, to the broker (MQTT) and to its agent (`A/ack`, cumulative, again
+for every duplicate). A malformed batch is refused whole, counted by reason, kept as
+a dead letter and acknowledged; its payload is not kept where the reason is a raw
+identifier. When the disk refuses, nothing is acknowledged and the group is tried again.
+"""
+
+import logging
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from gateway.journal import Appended, DeadLetter, Entry, Journal
+from gateway.subscriber import Arrived
+from ingest.batch import KINDS, BatchError, Kind
+from ingest.columns import DecodedBatch, decode_batch
+from ingest.identifiers import is_name
+from ingest.topics import Topic, agent_topic, parse_topic
+
+_LOG = logging.getLogger(__name__)
+_STATUS_BYTES_MAX = 64 * 1024
+_REASONS_WITH_IDENTITIES = ("identity", "tag")
+_RETRY_S = 1.0
+
+
+class Courier(Protocol):
+    """What committing needs of a `gateway.subscriber.Subscriber`."""
+
+    def acknowledge(self, arrived: Arrived) -> None:
+        """Tell the broker that a message is stored."""
+        ...
+
+    def publish(self, topic: str, payload: bytes, *, qos: int = 1) -> int:
+        """Publish a message."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A new batch that is on disk."""
+
+    journal_id: int
+    received_ns: int
+    batch: DecodedBatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What an agent said about itself."""
+
+    agent: str
+    received_ns: int
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """What came of one group of messages."""
+
+    batches: tuple[Accepted, ...] = ()
+    statuses: tuple[Status, ...] = ()
+    messages: int = 0
+
+
+class Committer:
+    """Commits groups of messages.
+
+    Parameters
+    ----------
+    journal : where batches go
+    courier : who acknowledges
+    store : the store's id; batches of others are refused
+    identity : "pseudonym" refuses raw tags
+    batch_bytes_max : larger batches are refused
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        courier: Courier,
+        *,
+        store: str,
+        identity: Literal["pseudonym", "raw"],
+        batch_bytes_max: int,
+    ) -> None:
+        self._journal = journal
+        self._courier = courier
+        self._store = store
+        self._identity = identity
+        self._batch_bytes_max = batch_bytes_max
+        self._told_disk = False
+        self.refused: Counter[str] = Counter()
+
+    def commit(self, group: Sequence[Arrived], stopping: threading.Event) -> Committed:
+        """Commit a group and acknowledge it.
+
+        Parameters
+        ----------
+        group : in order of arrival
+        stopping : ends the retries on a full disk
+
+        Returns
+        -------
+        Committed
+            Only what is on disk.
+        """
+        entries: list[tuple[Arrived, Entry, DecodedBatch]] = []
+        letters: list[DeadLetter] = []
+        statuses: list[Status] = []
+        others: list[Arrived] = []
+        for arrived in group:
+            topic = parse_topic(arrived.topic)
+            if topic is not None and topic.leaf == "status" and topic.store == self._store:
+                status = _read_status(topic.agent, arrived)
+                if status is not None:
+                    statuses.append(status)
+                others.append(arrived)
+                continue
+            try:
+                batch = self._decode(arrived, topic)
+            except BatchError as error:
+                letters.append(_dead_letter(arrived, topic, error.reason))
+                others.append(arrived)
+                continue
+            entries.append((arrived, _entry(batch, arrived), batch))
+        appended = self._append([entry for _, entry, _ in entries], letters, stopping)
+        if appended is None:
+            return Committed()
+        for letter in letters:
+            self._tell_refused(letter.reason)
+        for arrived in others:
+            self._courier.acknowledge(arrived)
+        for at, (arrived, _, _) in enumerate(entries):
+            if at not in appended.ahead:
+                self._courier.acknowledge(arrived)
+        self._publish_acks(appended)
+        return Committed(
+            batches=tuple(
+                Accepted(journal_id=new, received_ns=arrived.received_ns, batch=batch)
+                for (arrived, _, batch), new in zip(entries, appended.ids, strict=True)
+                if new
+            ),
+            statuses=tuple(statuses),
+            messages=len(group),
+        )
+
+    def decode_again(self, payload: bytes) -> DecodedBatch:
+        """Decode a batch of the journal.
+
+        Parameters
+        ----------
+        payload : it passed when it was journaled, perhaps under laboratory settings
+        """
+        return decode_batch(payload, identity="raw", payload_bytes_max=1 << 30)
+
+    def _decode(self, arrived: Arrived, topic: Topic | None) -> DecodedBatch:
+        batch = decode_batch(
+            arrived.payload, identity=self._identity, payload_bytes_max=self._batch_bytes_max
+        )
+        if topic is None or (topic.store, topic.agent) != (batch.store, batch.agent):
+            raise BatchError("name", "the topic names another store or agent")
+        if batch.store != self._store:
+            raise BatchError("name", "another store")
+        if topic.kind != batch.kind:
+            raise BatchError("kind", "the topic is for another kind")
+        return batch
+
+    def _append(
+        self, entries: Sequence[Entry], letters: Sequence[DeadLetter], stopping: threading.Event
+    ) -> Appended | None:
+        if not entries and not letters:
+            return Appended(ids=(), acks={})
+        while True:
+            try:
+                appended = self._journal.append(entries, letters)
+            except sqlite3.OperationalError as error:
+                if not self._told_disk:
+                    self._told_disk = True
+                    _LOG.error(
+                        "journal cannot be written (%s); nothing is acknowledged until it can",
+                        error,
+                    )
+                if stopping.wait(_RETRY_S):
+                    return None
+                continue
+            if self._told_disk:
+                self._told_disk = False
+                _LOG.info("journal recovered")
+            return appended
+
+    def _publish_acks(self, appended: Appended) -> None:
+        for (agent, boot, kind), seq in appended.acks.items():
+            payload = msgspec.json.encode({"boot": boot, "kind": kind, "seq": seq})
+            self._courier.publish(agent_topic(self._store, agent, "ack"), payload)
+
+    def _tell_refused(self, reason: str) -> None:
+        self.refused[reason] += 1
+        if self.refused[reason] == 1:
+            _LOG.warning(
+                "a malformed batch was refused (%s); it is kept as a dead letter, "
+                "more of this reason are only counted",
+                reason,
+            )
+
+
+def is_tap(arrived: Arrived) -> bool:
+    """Tell whether a message must be committed at once.
+
+    Parameters
+    ----------
+    arrived : any message
+    """
+    return arrived.topic.endswith("/taps")
+
+
+def _entry(batch: DecodedBatch, arrived: Arrived) -> Entry:
+    return Entry(
+        agent=batch.agent,
+        boot=batch.boot,
+        kind=batch.kind,
+        seq=batch.seq,
+        received_ns=arrived.received_ns,
+        row_count=batch.rows,
+        payload=arrived.payload,
+        first_seq=batch.first_seq,
+        lost=batch.dropped,
+    )
+
+
+def _dead_letter(arrived: Arrived, topic: Topic | None, reason: str) -> DeadLetter:
+    letter = DeadLetter(
+        topic=arrived.topic,
+        reason=reason,
+        received_ns=arrived.received_ns,
+        payload=b"" if reason in _REASONS_WITH_IDENTITIES else arrived.payload,
+    )
+    read = _loose(arrived.payload)
+    boot, seq = read.get("boot"), read.get("seq")
+    kind: Kind | None = topic.kind if topic is not None else None
+    numbered = isinstance(seq, int) and not isinstance(seq, bool) and 0 < seq < 1 << 62
+    if topic is None or kind is None or read.get("kind") not in KINDS or read["kind"] != kind:
+        return letter
+    if not isinstance(boot, str) or not is_name(boot) or not numbered:
+        return letter
+    return DeadLetter(
+        topic=letter.topic,
+        reason=reason,
+        received_ns=letter.received_ns,
+        payload=letter.payload,
+        agent=topic.agent,
+        boot=boot,
+        kind=kind,
+        seq=seq,
+    )
+
+
+def _loose(payload: bytes) -> dict[Any, Any]:
+    """Read what can be read of a batch that is refused; {} when nothing can."""
+    decode: Callable[[bytes], Any] = (
+        msgspec.json.decode if payload[:1] == b"{" else msgspec.msgpack.decode
+    )
+    try:
+        read = decode(payload)
+    except (ValueError, RecursionError, OverflowError):
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
+def _read_status(agent: str, arrived: Arrived) -> Status | None:
+    if len(arrived.payload) > _STATUS_BYTES_MAX:
+        return None
+    try:
+        body = msgspec.json.decode(arrived.payload)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(body, dict):
+        return None
+    return Status(agent=agent, received_ns=arrived.received_ns, body=body)

@@ -1,0 +1,269 @@
+"""Events: what the engine found out, as CloudEvents 1.0 JSON.
+
+Rules of the file: an event's id is the same whenever the same fact is found again,
+so receivers may drop what they know; `data` has the columns of the matching file;
+names and topics are those of contract section 5. Nothing here sends anything.
+CloudEvents 1.0.2, JSON event format, structured mode.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from analytics.rows import Output, QueueMinute, SensorHealth, ShelfEvent, ShelfStock
+from analytics.store import Store
+from ingest.topics import event_topic
+
+_SHELF_EVENT_NAMES = {"look": "shelf.looked", "pick": "shelf.picked", "return": "shelf.returned"}
+_FAULTS = ("stuck", "noisy", "offset", "silent")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One event before it is encoded; `name` is the last part of its topic."""
+
+    name: str
+    id: str
+    t_ns: int
+    subject: str
+    data: Mapping[str, Any]
+
+    def as_cloud_event(self, store: str) -> dict[str, Any]:
+        """Return the event as the object of CloudEvents' JSON format.
+
+        Parameters
+        ----------
+        store : the store's id
+        """
+        return {
+            "specversion": "1.0",
+            "type": f"io.fanous.{self.name}.v1",
+            "source": f"/stores/{store}",
+            "id": self.id,
+            "time": rfc3339(self.t_ns),
+            "subject": self.subject,
+            "datacontenttype": "application/json",
+            "data": dict(self.data),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """An encoded event and its topic."""
+
+    topic: str
+    payload: bytes
+
+
+def encode_event(event: Event, store: str) -> Message:
+    """Return an event ready for the broker.
+
+    Parameters
+    ----------
+    event : the event
+    store : the store's id
+    """
+    payload = msgspec.json.encode(event.as_cloud_event(store))
+    return Message(topic=event_topic(store, event.name), payload=payload)
+
+
+def rfc3339(t_ns: int) -> str:
+    """Return a moment as RFC 3339 text in UTC, with as many decimals as it needs.
+
+    Parameters
+    ----------
+    t_ns : [ns]
+
+    Examples
+    --------
+    >>> rfc3339(1_764_000_000_500_000_000)
+    '2025-11-24T16:00:00.5Z'
+    """
+    seconds, rest = divmod(t_ns, 1_000_000_000)
+    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    decimals = f".{rest:09d}".rstrip("0") if rest else ""
+    return f"{text}{decimals}Z"
+
+
+class EventFinder:
+    """Turns outputs, taps and silences into events.
+
+    It remembers the last state of every queue, product and sensor, so that a state is
+    told when it begins and not each minute; bounded by what the store has.
+    """
+
+    def __init__(self, store: Store, *, queue_long: int) -> None:
+        self._store = store.id
+        self._queue_long = queue_long
+        self._shelf_of = {sensor.id: shelf.id for shelf, sensor in store.sensors}
+        self._long: set[str] = set()
+        self._stock: dict[tuple[str, str], str] = {}
+        self._health: dict[str, str] = {}
+
+    def find(self, output: Output) -> list[Event]:
+        """Return the events of one output, in order of time.
+
+        Parameters
+        ----------
+        output : what the engine produced; this method takes outputs in their order
+        """
+        events = [
+            Event(
+                name=f"zone.{change.kind}",
+                id=_stable_id(
+                    *(self._store, "zone", change.kind, change.t_ns),
+                    *(change.tag, change.layer, change.zone),
+                ),
+                t_ns=change.t_ns,
+                subject=change.zone,
+                data={
+                    "t_ns": change.t_ns,
+                    "tag": change.tag,
+                    "layer": change.layer,
+                    "zone": change.zone,
+                    "zone_p": change.zone_p,
+                },
+            )
+            for change in output.zone_changes
+        ]
+        events += [
+            Event(
+                name="visit.started",
+                id=f"{visit}/started",
+                t_ns=start_ns,
+                subject=tag,
+                data={"visit": visit, "tag": tag, "start_ns": start_ns},
+            )
+            for visit, tag, start_ns in output.visits_started
+        ]
+        events += [
+            Event(
+                name="dwell.recorded",
+                id=dwell.dwell,
+                t_ns=dwell.end_ns,
+                subject=dwell.zone,
+                data=asdict(dwell),
+            )
+            for dwell in output.dwells
+        ]
+        events += [
+            Event(
+                name="visit.ended",
+                id=f"{visit.visit}/ended",
+                t_ns=visit.end_ns,
+                subject=visit.tag,
+                data=asdict(visit),
+            )
+            for visit in output.visits
+        ]
+        found = [self._of_shelf(row) for row in output.shelf_events]
+        found += [self._of_stock(row) for row in output.shelf_stock]
+        found += [self._of_queue(row) for row in output.queues]
+        found += [self._of_sensor(row) for row in output.sensor_health]
+        events += [event for event in found if event is not None]
+        return sorted(events, key=lambda event: event.t_ns)
+
+    def tapped(self, t_ns: int, tap_point: str, tag: str) -> Event:
+        """Return the event of one tap.
+
+        Parameters
+        ----------
+        t_ns : [ns] when
+        tap_point : where
+        tag : the pseudonym
+        """
+        return Event(
+            name="tag.tapped",
+            id=_stable_id(self._store, "tap", t_ns, tap_point, tag),
+            t_ns=t_ns,
+            subject=tag,
+            data={"t_ns": t_ns, "tap_point": tap_point, "tag": tag},
+        )
+
+    def agent_silent(self, agent: str, since_ns: int) -> Event:
+        """Return the event of an agent that has gone silent.
+
+        Parameters
+        ----------
+        agent : its name
+        since_ns : [ns] the last that was heard of it
+        """
+        return Event(
+            name="agent.silent",
+            id=_stable_id(self._store, "silent", agent, since_ns),
+            t_ns=since_ns,
+            subject=agent,
+            data={"agent": agent, "since_ns": since_ns},
+        )
+
+    def queues_long(self) -> list[str]:
+        """Return the zones whose queue was long in the last minute told."""
+        return sorted(self._long)
+
+    def sensors_at_fault(self) -> list[str]:
+        """Return the sensors that are not in order."""
+        return sorted(sensor for sensor, state in self._health.items() if state in _FAULTS)
+
+    def _of_shelf(self, row: ShelfEvent) -> Event | None:
+        name = _SHELF_EVENT_NAMES.get(row.kind)
+        if row.status == "retracted":
+            name = "shelf.retracted"
+        if name is None:
+            return None
+        return Event(
+            name=name,
+            id=f"{row.event}/{row.status}",
+            t_ns=row.t_ns,
+            subject=row.shelf,
+            data=asdict(row),
+        )
+
+    def _of_stock(self, row: ShelfStock) -> Event | None:
+        key = (row.shelf, row.gtin)
+        before, self._stock[key] = self._stock.get(key), row.state
+        if row.state not in ("low", "empty") or before == row.state:
+            return None
+        return Event(
+            name=f"shelf.{row.state}",
+            id=_stable_id(self._store, "stock", row.state, row.t_ns, row.shelf, row.gtin),
+            t_ns=row.t_ns,
+            subject=row.shelf,
+            data=asdict(row),
+        )
+
+    def _of_queue(self, row: QueueMinute) -> Event | None:
+        was_long = row.zone in self._long
+        if row.length < self._queue_long:
+            self._long.discard(row.zone)
+            return None
+        self._long.add(row.zone)
+        if was_long:
+            return None
+        return Event(
+            name="queue.long",
+            id=_stable_id(self._store, "queue", row.t_ns, row.zone),
+            t_ns=row.t_ns,
+            subject=row.zone,
+            data=asdict(row),
+        )
+
+    def _of_sensor(self, row: SensorHealth) -> Event | None:
+        before, self._health[row.sensor] = self._health.get(row.sensor), row.state
+        if row.state not in _FAULTS or before == row.state:
+            return None
+        return Event(
+            name="sensor.fault",
+            id=_stable_id(self._store, "sensor", row.sensor, row.state, row.since_ns),
+            t_ns=row.since_ns,
+            subject=self._shelf_of.get(row.sensor, row.sensor),
+            data=asdict(row),
+        )
+
+
+def _stable_id(*parts: object) -> str:
+    text = "\x1f".join(map(str, parts))
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()

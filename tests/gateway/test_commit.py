@@ -1,0 +1,157 @@
+import json
+import queue
+import threading
+
+import pytest
+
+from gateway.commit import Committer, is_tap
+from gateway.journal import Journal
+from gateway.subscriber import Arrived, next_group
+from tests.gateway.samples import ANNA, T0, readings, taps
+
+TOPIC = "fanous/v1/demo/agents/pi-1/readings"
+
+
+class FakeCourier:
+    """Notes what was acknowledged and published, and whether the journal had it by then."""
+
+    def __init__(self, journal):
+        self.journal = journal
+        self.acknowledged = []
+        self.published = []
+
+    def acknowledge(self, arrived):
+        self.acknowledged.append((arrived.mid, self.journal.last_id()))
+
+    def publish(self, topic, payload, *, qos=1):
+        self.published.append((topic, json.loads(payload), self.journal.last_id()))
+        return 1
+
+
+@pytest.fixture
+def journal(tmp_path):
+    made = Journal(tmp_path / "journal.sqlite", max_bytes=1 << 20)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def courier(journal):
+    return FakeCourier(journal)
+
+
+@pytest.fixture
+def committer(journal, courier):
+    return Committer(
+        journal, courier, store="demo", identity="pseudonym", batch_bytes_max=256 * 1024
+    )
+
+
+def _arrived(payload, topic=TOPIC, mid=1):
+    return Arrived(topic=topic, payload=payload, received_ns=T0, mid=mid, qos=1, connection=1)
+
+
+def _commit(committer, *group):
+    return committer.commit(group, threading.Event())
+
+
+ROWS = [(T0, "rx-1", ANNA, -60)]
+
+
+def test_a_batch_is_on_disk_before_anybody_hears_of_it(committer, courier):
+    committed = _commit(committer, _arrived(readings(1, ROWS), mid=7))
+    assert [(7, 1)] == courier.acknowledged
+    ack = ("fanous/v1/demo/agents/pi-1/ack", {"boot": "b1", "kind": "ble", "seq": 1}, 1)
+    assert [ack] == courier.published
+    assert [1] == [accepted.journal_id for accepted in committed.batches]
+
+
+def test_a_duplicate_is_acknowledged_again_and_goes_no_further(committer, courier):
+    _commit(committer, _arrived(readings(1, ROWS)))
+    committed = _commit(committer, _arrived(readings(1, ROWS), mid=2))
+    assert () == committed.batches
+    assert 2 == len(courier.acknowledged)
+    assert courier.published[0] == courier.published[1]
+
+
+@pytest.mark.parametrize(
+    ("payload", "topic", "reason"),
+    [
+        (b"\xc1nonsense", TOPIC, "syntax"),
+        (b"{not json", TOPIC, "syntax"),
+        (readings(1, ROWS, as_json=True).replace(b"fanous.batch/1", b"other/9"), TOPIC, "schema"),
+        (readings(1, ROWS, agent="pi-2"), TOPIC, "name"),
+        (readings(1, ROWS), TOPIC.replace("readings", "taps"), "kind"),
+        (readings(1, ROWS), "fanous/v1/demo/agents/../readings", "name"),
+        (readings(1, [(T0, "rx-1", "ble:b0b0b0b0b0b0", -60)]), TOPIC, "identity"),
+        (b"x" * 300_000, TOPIC, "oversize"),
+    ],
+)
+def test_a_malformed_batch_costs_only_itself(committer, courier, journal, payload, topic, reason):
+    good = readings(2, ROWS)
+    committed = _commit(committer, _arrived(payload, topic=topic, mid=1), _arrived(good, mid=2))
+    assert [2] == [accepted.batch.seq for accepted in committed.batches]
+    assert [1, 2] == sorted(mid for mid, _ in courier.acknowledged)
+    assert {reason: 1} == dict(committer.refused)
+    assert [reason] == [kept for _, kept, _ in journal.dead_letters()]
+
+
+def test_a_malformed_batch_does_not_hold_back_its_stream(committer, courier):
+    bad = readings(1, ROWS, as_json=True).replace(b'"rssi_dbm":[-60]', b'"rssi_dbm":[-60,-61]')
+    _commit(committer, _arrived(bad), _arrived(readings(2, ROWS)))
+    assert 2 == courier.published[-1][1]["seq"]
+
+
+def test_a_raw_identifier_is_not_kept(committer, journal):
+    _commit(committer, _arrived(readings(1, [(T0, "rx-1", "ble:b0b0b0b0b0b0", -60)])))
+    assert [b""] == [payload for _, _, payload in journal.dead_letters()]
+
+
+def test_a_status_is_read_and_nonsense_is_not(committer, courier):
+    topic = TOPIC.replace("readings", "status")
+    committed = _commit(
+        committer,
+        _arrived(b'{"state": "online"}', topic=topic),
+        _arrived(b"[1, 2", topic=topic),
+        _arrived(b'"text"', topic=topic),
+    )
+    assert [{"state": "online"}] == [status.body for status in committed.statuses]
+    assert 3 == len(courier.acknowledged)
+
+
+def test_a_full_disk_acknowledges_nothing_and_goes_on_when_it_can(
+    committer, courier, journal, monkeypatch
+):
+    import sqlite3
+
+    append, calls = journal.append, []
+
+    def failing(entries, refused=()):
+        calls.append(len(courier.acknowledged))
+        if len(calls) == 1:
+            raise sqlite3.OperationalError("database or disk is full")
+        return append(entries, refused)
+
+    monkeypatch.setattr(journal, "append", failing)
+    monkeypatch.setattr("gateway.commit._RETRY_S", 0.01)
+    _commit(committer, _arrived(readings(1, ROWS)))
+    assert [0, 0] == calls
+    assert 1 == len(courier.acknowledged)
+
+
+def test_taps_end_a_group_at_once():
+    inbox = queue.Queue()
+    tap = _arrived(taps(1, [(T0, "gate-1", ANNA)]), topic=TOPIC.replace("readings", "taps"))
+    for message in (_arrived(b"1"), tap, _arrived(b"2")):
+        inbox.put(message)
+    group = next_group(inbox, wait_s=1.0, group_s=30.0, group_max=10, is_urgent=is_tap)
+    assert 2 == len(group)
+    assert [] == next_group(queue.Queue(), wait_s=0.01, group_s=0, group_max=1, is_urgent=is_tap)
+
+
+def test_a_group_is_bounded():
+    inbox = queue.Queue()
+    for at in range(5):
+        inbox.put(_arrived(b"%d" % at))
+    group = next_group(inbox, wait_s=1.0, group_s=30.0, group_max=3, is_urgent=is_tap)
+    assert 3 == len(group)

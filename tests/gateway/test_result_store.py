@@ -1,0 +1,150 @@
+import sqlite3
+
+import pytest
+
+from analytics.rows import Occupancy, Output, ShelfEvent, ShelfStock
+from gateway.events import Message
+from gateway.flow import transitions_between
+from gateway.result_store import COLUMNS, ResultStore, Step, Trail
+from tests.gateway.rows import dwell, visit
+from tests.gateway.samples import ANNA, BEN, SECOND, T0
+
+STEP = Step(journal_id=1, watermark_ns=T0)
+
+
+@pytest.fixture
+def results(tmp_path):
+    made = ResultStore(tmp_path / "results.sqlite", positions_max=100, lines_max=10, events_max=5)
+    yield made
+    made.close()
+
+
+def _event(status, **more):
+    given = {
+        "event": "e1",
+        "t_ns": T0,
+        "shelf": "shoes-1",
+        "sensor": "plate-1",
+        "gtin": None,
+        "kind": "pick",
+        "status": status,
+        "quantity": 1,
+        "delta_g": -640.0,
+        "confidence": 0.9,
+    }
+    return ShelfEvent(**{**given, **more})
+
+
+def test_writing_rows_again_changes_nothing(results):
+    output = Output(dwells=[dwell("d1", T0), dwell("d2", T0)], visits=[visit("v1", T0)])
+    results.save(output, STEP)
+    results.save(output, STEP)
+    counts = results.counts()
+    assert (2, 1) == (counts["dwells"], counts["visits"])
+
+
+def test_a_later_state_of_an_event_replaces_the_earlier(results):
+    results.save(Output(shelf_events=[_event("provisional")]), STEP)
+    assert 0 == results.counts()["shelf_events"]
+    results.save(Output(shelf_events=[_event("final")]), STEP)
+    assert 1 == results.counts()["shelf_events"]
+    assert [("final",)] == results.query("SELECT status FROM shelf_events")
+
+
+def test_empty_cells_and_nan_are_null(results):
+    stock = ShelfStock(
+        t_ns=T0, shelf="s", gtin="g", quantity=1, sigma=float("nan"), mass_g=None, state="ok"
+    )
+    results.save(Output(shelf_stock=[stock]), STEP)
+    assert [(None, None)] == results.query("SELECT sigma, mass_g FROM shelf_stock")
+
+
+def test_a_step_is_stored_whole_or_not_at_all(results):
+    bad = Output(
+        dwells=[dwell("d1", T0)], occupancy=[Occupancy(t_ns=T0, layer="m", zone=None, people=1)]
+    )
+    with pytest.raises(sqlite3.IntegrityError):
+        results.save(bad, Step(journal_id=9, watermark_ns=T0), lines=[b"x"])
+    assert 0 == results.counts()["dwells"]
+    assert (0, []) == results.progress()
+    assert (0, b"", 0) == results.next_lines(10)
+
+
+def test_progress_and_steps(results):
+    results.save(Output(), STEP)
+    results.save(Output(), Step(journal_id=5, watermark_ns=None))
+    results.save(Output(), Step(journal_id=7, watermark_ns=T0 + SECOND))
+    assert (7, [STEP, Step(journal_id=7, watermark_ns=T0 + SECOND)]) == results.progress()
+    results.forget_steps(7)
+    assert [Step(journal_id=7, watermark_ns=T0 + SECOND)] == results.progress()[1]
+
+
+def test_lines_wait_in_order_and_the_oldest_go_when_there_are_too_many(results):
+    results.save(Output(), STEP, lines=[b"a", b"b"])
+    results.queue(lines=[b"c"])
+    assert (2, b"a\nb\nc", 3) == results.next_lines(100)
+    assert (1, b"a\nb", 2) == results.next_lines(1)
+    results.lines_sent(1, 1, [(b"b", "bad")])
+    assert (2, b"c", 1) == results.next_lines(100)
+    results.queue(lines=[b"d"] * 9 + [b"e"])
+    assert (3, 10) == (results.next_lines(100)[0], results.next_lines(100)[2])
+    counts = results.counts()
+    assert (1, 1, 1) == tuple(counts[f"points_{n}"] for n in ("written", "refused", "dropped"))
+
+
+def test_events_wait_and_the_oldest_go_when_there_are_too_many(results):
+    events = [Message(topic="t", payload=b"%d" % at) for at in range(7)]
+    results.save(Output(), STEP, events=events)
+    waiting = results.next_events(0, 100)
+    assert [b"2", b"3", b"4", b"5", b"6"] == [payload for _, _, payload in waiting]
+    assert 2 == results.counts()["events_dropped"]
+    results.events_sent(waiting[1][0])
+    assert 3 == len(results.next_events(0, 100))
+    assert 2 == results.counts()["events_published"]
+
+
+def test_positions_are_the_last_hour_and_bounded(results):
+    def trail(seconds):
+        n = len(seconds)
+        return Trail(
+            t_ns=[T0 + s * SECOND for s in seconds],
+            tag=[ANNA] * n,
+            zone=[0] * n,
+            x_m=[1.0] * n,
+            y_m=[1.0] * n,
+        )
+
+    results.save(Output(), STEP, trail=trail([0, 1800]))
+    results.save(Output(), STEP, trail=trail([3700]))
+    seconds = "SELECT t_ns FROM positions ORDER BY t_ns"
+    assert [1800, 3700] == [(t - T0) // SECOND for (t,) in results.query(seconds)]
+    results.save(Output(), STEP, trail=trail(list(range(3701, 3900))))
+    assert 100 == len(results.query(seconds))
+    assert 3899 == max((t - T0) // SECOND for (t,) in results.query(seconds))
+
+
+def test_transitions_belong_to_the_stretch_in_which_the_second_stay_begins(results):
+    stays = [
+        dwell("a1", T0, visit="a", zone="shoes", seconds=10),
+        dwell("a2", T0 + 20 * SECOND, visit="a", zone="promo", seconds=10),
+        dwell("b1", T0, visit="b", zone="shoes", tag=BEN, seconds=10),
+        dwell("b2", T0 + 40 * SECOND, visit="b", zone="promo", tag=BEN, seconds=10),
+    ]
+    results.save(Output(dwells=stays), STEP)
+    (both,) = transitions_between(results, 0, T0 + 3600 * SECOND)
+    assert ("shoes", "promo", 2, 20.0) == (
+        both.from_zone,
+        both.to_zone,
+        both.count,
+        both.median_s,
+    )
+    (late,) = transitions_between(results, T0 + 30 * SECOND, T0 + 3600 * SECOND)
+    assert (1, 30.0) == (late.count, late.median_s)
+    assert [] == transitions_between(results, 0, T0 + 3600 * SECOND, layer="other")
+
+
+def test_the_columns_are_those_of_the_contract(results):
+    for table, columns in COLUMNS.items():
+        if table != "transitions":
+            found = results.query(f"SELECT name FROM pragma_table_info('{table}')")
+            assert list(columns) == [name for (name,) in found]

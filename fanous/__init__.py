@@ -1,0 +1,1 @@
+"""The `fanous` program: verbs, demo, doctor."""

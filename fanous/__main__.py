@@ -1,0 +1,7 @@
+"""Run the program with `python -m fanous`."""
+
+import sys
+
+from fanous.program import main
+
+sys.exit(main())

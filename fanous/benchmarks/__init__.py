@@ -1,0 +1,1 @@
+"""Measurements of the real product code with seeded input; `fanous bench` runs them."""

@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import importlib
 import os
+import select
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -59,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"{name}: interrupted")
         return 130
     except OSError as error:
-        left = _silence_stdout()
+        left = _reader_left()
+        _silence_stdout()
         if not (left and isinstance(error, BrokenPipeError)):
             place = f"{error.filename}: " if error.filename else ""
             _say(f"{name}: {place}{error.strerror or type(error).__name__}")
@@ -132,17 +134,24 @@ def _print_whatever_the_encoding() -> None:
             reconfigure(errors="backslashreplace")
 
 
-def _silence_stdout() -> bool:
-    """Tell whether stdout is broken, as when `head` has left; if so, send its rest nowhere."""
+def _reader_left() -> bool:
+    """Tell whether whoever read our output has left, as `head` does after a few lines."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _silence_stdout() -> None:
+    """If stdout is broken, send its rest nowhere; the interpreter would complain at its exit."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
     except (OSError, ValueError):
-        # Otherwise the interpreter would complain at its exit.
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
 
 
 if __name__ == "__main__":

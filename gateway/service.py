@@ -21,7 +21,7 @@ from analytics.rows import Output
 from gateway.agent_watch import AgentWatch
 from gateway.agents import Agents
 from gateway.assembly import EngineMaker, lock_state_dir, make_subscriber, read_engine_maker
-from gateway.commit import Accepted, Committed, Committer, Status, is_tap
+from gateway.commit import Accepted, Committed, Committer, is_tap
 from gateway.driver import Driver
 from gateway.events import Event, EventFinder
 from gateway.gate import Gate
@@ -35,12 +35,15 @@ from gateway.result_store import ResultStore
 from gateway.settings import GatewaySettings, check_settings, prepare_state_dir
 from gateway.showing import Showing
 from gateway.stepper import Stepper, StepResult
+from gateway.store_tags import with_pseudonymous_staff
 from gateway.subscriber import next_group
 from ingest.store_file import read_store
 from ingest.topics import live_topic
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
+Group = tuple[tuple[Accepted, ...], tuple[tuple[str, bool], ...]]
+"""Committed batches, and which agents said that they come or go."""
 GROUPS_WAITING_MAX = 64
 GROUP_MESSAGES_MAX = 16
 STEP_BATCHES_MAX = 512
@@ -73,7 +76,7 @@ class Service:
     ) -> None:
         check_settings(settings)
         self.settings = settings
-        self.store = read_store(Path(settings.store))
+        self.store = with_pseudonymous_staff(read_store(Path(settings.store)), settings.key())
         self.now_ns = now_ns
         self.http_port = 0
         self.is_replaying = True
@@ -81,7 +84,7 @@ class Service:
         self._listeners: list[Callable[[Output], None]] = []
         self._stopping = asyncio.Event()
         self._stop_thread = threading.Event()
-        self._groups: asyncio.Queue[tuple[Accepted, ...]] = asyncio.Queue(GROUPS_WAITING_MAX)
+        self._groups: asyncio.Queue[Group] = asyncio.Queue(GROUPS_WAITING_MAX)
         self._handled_count = 0
         self._is_finished = False
         self._new_events: deque[dict[str, Any]] = deque(maxlen=4 * EVENTS_MAX)
@@ -260,10 +263,12 @@ class Service:
                     readings=readings,
                     dropped=accepted.batch.dropped,
                 )
-            for status in committed.statuses:
-                self._take_status(status)
-            if committed.batches:
-                await self._put(committed.batches)
+            told = tuple(
+                (status.agent, self.agents.told(status.agent, status.body, self.now_ns()))
+                for status in committed.statuses
+            )
+            if committed.batches or told:
+                await self._put((committed.batches, told))
             self._handled_count += committed.messages
             if time.monotonic() - trimmed_s > TRIM_EVERY_S:
                 trimmed_s = time.monotonic()
@@ -285,17 +290,13 @@ class Service:
         if self.journal.trim(self.results.progress_id()):
             self.results.forget_steps(self.journal.first_id())
 
-    async def _put(self, batches: tuple[Accepted, ...]) -> None:
+    async def _put(self, group: Group) -> None:
         while not self._stopping.is_set():
             try:
-                await asyncio.wait_for(self._groups.put(batches), 0.2)
+                await asyncio.wait_for(self._groups.put(group), 0.2)
             except TimeoutError:
                 continue
             return
-
-    def _take_status(self, status: Status) -> None:
-        is_online = self.agents.told(status.agent, status.body, self.now_ns())
-        self.driver.watermark.set_online(status.agent, is_online)
 
     async def _engine_loop(self) -> None:
         read = await self._in(self._engine_pool, self._replay)
@@ -303,9 +304,9 @@ class Service:
             _LOG.info("journal replayed: %d batches", read)
         self.is_replaying = False
         while not self._stopping.is_set():
-            batches = await self._waiting_batches()
+            batches, told = await self._waiting_groups()
             if not self._is_finished:
-                result = await self._in(self._engine_pool, self._step, batches)
+                result = await self._in(self._engine_pool, self._step, batches, told)
                 self._tell(result.events)
 
     def _replay(self) -> int:
@@ -317,18 +318,25 @@ class Service:
             stopping=self._stop_thread.is_set,
         )
 
-    async def _waiting_batches(self) -> list[Accepted]:
+    async def _waiting_groups(self) -> tuple[list[Accepted], list[tuple[str, bool]]]:
         try:
-            batches = list(await asyncio.wait_for(self._groups.get(), IDLE_STEP_S))
+            group = await asyncio.wait_for(self._groups.get(), IDLE_STEP_S)
         except TimeoutError:
-            return []
+            return [], []
+        batches, told = list(group[0]), list(group[1])
         while len(batches) < STEP_BATCHES_MAX and not self._groups.empty():
-            batches += self._groups.get_nowait()
-        return batches
+            more, also = self._groups.get_nowait()
+            batches += more
+            told += also
+        return batches, told
 
-    def _step(self, batches: list[Accepted]) -> StepResult:
+    def _step(self, batches: list[Accepted], told: list[tuple[str, bool]]) -> StepResult:
         fresh = [b for b in batches if b.journal_id > self._stepper.journal_id]
-        return self._show(self._stepper.step(fresh, self.now_ns()))
+        result = self._stepper.step(fresh, self.now_ns())
+        # An agent that says goodbye must not let time pass its own last batches.
+        for agent, is_online in told:
+            self.driver.watermark.set_online(agent, is_online)
+        return self._show(result)
 
     def _finish(self) -> StepResult:
         self._is_finished = True

@@ -110,6 +110,9 @@ class Subscriber:
         self._stopping.set()
         self._client.disconnect()
         self._client.loop_stop()
+        left_open = self._client.socket()  # paho's thread may end before it closes it
+        if left_open is not None:
+            left_open.close()
         self._connected.clear()
 
     def acknowledge(self, arrived: Arrived) -> None:

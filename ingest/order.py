@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Literal, TypedDict
 
 NS = 1_000_000_000
+QUIET_S = 5.0
 
 
 class Arrival(Enum):
@@ -191,8 +192,9 @@ class Watermark:
     ----------
     clock : "wall": an agent is silent when nothing came from it for `silent_s` of the
         caller's clock, and when all are silent time goes on with the clock. "data": when
-        its event time is `silent_s` behind the newest agent's; when all are silent time
-        stands still
+        its event time is `silent_s` behind the newest agent's and nothing came from it for
+        `QUIET_S` of the caller's clock either (at speed a slow agent is soon minutes
+        behind); when all are silent time stands still
     silent_s : [s] see clock
     lateness_s : [s] how long after its end a tick stays open (`[rules] lateness_s`)
     agents_max : agents that are remembered; beyond it the one with the oldest event time
@@ -318,7 +320,12 @@ class Watermark:
         if self.clock == "wall":
             return [n for n, a in online.items() if now_ns - a.heard_ns <= self._silent_ns]
         newest = max((agent.event_ns for agent in online.values()), default=0)
-        return [n for n, a in online.items() if newest - a.event_ns <= self._silent_ns]
+        quiet_ns = min(self._silent_ns, round(QUIET_S * NS))
+        return [
+            name
+            for name, agent in online.items()
+            if newest - agent.event_ns <= self._silent_ns or now_ns - agent.heard_ns <= quiet_ns
+        ]
 
 
 def _holds(stream: _Stream, seq: int) -> bool:

@@ -123,6 +123,7 @@ class _Waiting:
 
     columns: dict[Kind, dict[str, list[Any]]] = field(default_factory=dict)
     complete_ns: int = 0
+    sent_up_to_ns: int = 0
 
     def add(self, kind: Kind, columns: dict[str, list[Any]]) -> int:
         held = self.columns.setdefault(kind, {name: [] for name in columns})
@@ -163,7 +164,7 @@ async def _flush(waiting: dict[str, _Waiting], links: dict[str, AgentLink]) -> N
 
 
 async def _flush_one(held: _Waiting, link: AgentLink) -> None:
-    """Send what waits; the last batch says up to when the agent's rows are complete."""
+    """Send what waits; only the last batch says that the agent is complete to its end."""
     parts = [
         (kind, {name: values[at : at + ROWS_MAX] for name, values in held.columns[kind].items()})
         for kind in _ORDER
@@ -171,6 +172,9 @@ async def _flush_one(held: _Waiting, link: AgentLink) -> None:
         for at in range(0, len(held.columns[kind]["t_ns"]), ROWS_MAX)
     ]
     held.columns.clear()
+    oldest_ns = min((min(columns["t_ns"]) for _, columns in parts), default=held.complete_ns)
+    before_ns = held.sent_up_to_ns or oldest_ns
+    held.sent_up_to_ns = held.complete_ns
     for number, (kind, columns) in enumerate(parts, start=1):
-        complete_ns = held.complete_ns if number == len(parts) else 0
+        complete_ns = held.complete_ns if number == len(parts) else before_ns
         await link.send(kind, columns, complete_ns=complete_ns)

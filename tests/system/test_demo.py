@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from fanous import demo, embedded_broker
+from fanous import demo
 from fanous.program import main
 
 pytestmark = pytest.mark.system
@@ -22,9 +22,18 @@ KEYS = {
 }  # fmt: skip
 
 
-def started(*arguments):
+WITHOUT_MOSQUITTO = """
+import sys
+import fanous.embedded_broker
+from fanous.program import main
+fanous.embedded_broker.find_mosquitto = lambda: None
+sys.exit(main(["demo", *sys.argv[1:]]))
+"""
+
+
+def started(*arguments, program=("-m", "fanous", "demo")):
     return subprocess.Popen(
-        [sys.executable, "-m", "fanous", "demo", *arguments],
+        [sys.executable, *program, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -56,13 +65,13 @@ def test_it_ends_by_itself_with_nothing_lost_and_tells_how_right_it_was():
     assert "Traceback" not in err
 
 
-def test_it_runs_without_any_server_installed(monkeypatch, capsys):
-    monkeypatch.setattr(embedded_broker, "find_mosquitto", lambda: None)
-    code = main(["demo", "--for", "14", "--port", "0", "--headless", "--json", "--seed", "2"])
-    captured = capsys.readouterr()
-    assert code == 0
-    assert "amqtt, embedded" in captured.err
-    assert_summary(json.loads(captured.out))
+def test_it_runs_without_any_server_installed():
+    words = ("--for", "16", "--port", "0", "--headless", "--json", "--seed", "2")
+    process = started(*words, program=("-c", WITHOUT_MOSQUITTO))
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    assert "amqtt, embedded" in err
+    assert_summary(json.loads(out))
 
 
 def test_an_interruption_ends_it_cleanly_with_the_summary():

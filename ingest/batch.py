@@ -20,6 +20,7 @@ PAYLOAD_BYTES_MAX = 256 * 1024
 INT64_MAX = 2**63 - 1
 RSSI_MIN_DBM, RSSI_MAX_DBM = -120.0, 20.0
 REASON_LENGTH_MAX = 200
+_ROUNDED_BELOW_DBM = 1e6
 
 Kind = Literal["ble", "tap", "sample"]
 KINDS: tuple[Kind, ...] = ("ble", "tap", "sample")
@@ -189,7 +190,7 @@ def round_rssi(rssi_dbm: float) -> float:
 
     Parameters
     ----------
-    rssi_dbm : [dBm], as measured; NaN and infinities pass unchanged
+    rssi_dbm : [dBm], as measured; NaN and what is far beyond any radio pass unchanged
 
     Returns
     -------
@@ -200,7 +201,7 @@ def round_rssi(rssi_dbm: float) -> float:
     >>> round_rssi(-61.349)
     -61.3
     """
-    return round(rssi_dbm * 10.0) / 10.0 if math.isfinite(rssi_dbm) else rssi_dbm
+    return round(rssi_dbm * 10.0) / 10.0 if abs(rssi_dbm) < _ROUNDED_BELOW_DBM else rssi_dbm
 
 
 def _pack_times(column: list[int] | TypedColumn | None) -> TypedColumn | None:

@@ -75,7 +75,7 @@ class DecodedBatch:
     Attributes
     ----------
     t_ns : shape (rows,), int64 [ns since 1970, UTC]
-    rssi_dbm : shape (rows,), float32 [dBm], NaN where the sender had none
+    rssi_dbm : shape (rows,), float64 [dBm], rounded to 0.1 dB, NaN where the sender had none
     mass_g : shape (rows,), float64 [g], NaN where the row has none
     range_mm : shape (rows,), float64 [mm], NaN where the row has none
     dropped : rows the outbox had to drop, for which this empty batch stands
@@ -98,7 +98,7 @@ class DecodedBatch:
     tap_point: Coded | None = None
     sensor: Coded | None = None
     tag: Coded | None = None
-    rssi_dbm: NDArray[np.float32] | None = None
+    rssi_dbm: NDArray[np.float64] | None = None
     mass_g: NDArray[np.float64] | None = None
     range_mm: NDArray[np.float64] | None = None
 
@@ -221,8 +221,8 @@ def _check(wire: Batch, identity: str) -> DecodedBatch:
         if column is not None:
             _check_values(column.values, name, identity)
     rssi = _floats(wire.columns.rssi_dbm, len(t_ns))
-    with np.errstate(over="ignore"):  # a float64 beyond float32 is an impossible RSSI
-        rssi_dbm = None if rssi is None else rssi.astype(np.float32)
+    with np.errstate(over="ignore"):  # an impossible RSSI stays impossible
+        rssi_dbm = None if rssi is None else np.round(rssi * 10.0) / 10.0
     return DecodedBatch(
         store=wire.store,
         agent=wire.agent,

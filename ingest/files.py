@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ingest.column_values import BAD_TIME, numbers_of, text_of, times_of
 from ingest.config import ConfigError, nearest, shown
+from ingest.csv_text import open_text
 
 __all__ = [
     "BAD_TIME",
@@ -219,8 +220,8 @@ def _read_csv(path: Path, choose: Choose) -> tuple[Found, int]:
     try:
         table, broken = _parse_csv(path, len(names), lines, kinds)
     except pa.ArrowInvalid:
-        # Some cell is not of its column's type: read all as bytes and look at each cell.
-        kinds = dict.fromkeys(kinds, pa.binary())
+        # Some cell is not of its column's type: read all as text and look at each cell.
+        kinds = dict.fromkeys(kinds, pa.string())
         table, broken = _parse_csv(path, len(names), lines, kinds)
     return {name: (source, table[numbers[name]]) for name, source in chosen.items()}, broken
 
@@ -236,11 +237,12 @@ def _csv_type(name: str, source: str) -> pa.DataType:
 
 def _csv_header(path: Path) -> tuple[list[str], int, bool]:
     """Return the names of the header, the lines up to its end, and whether anything follows."""
-    packed = path.name.lower().endswith(".gz")
-    with gzip.open(path) if packed else open(path, "rb") as file:
-        head = file.read(_HEADER_BYTES)
+    head = b""
+    with open_text(path) as file:
+        while len(head) < _HEADER_BYTES and (more := file.read(_HEADER_BYTES)):
+            head += more
     whole = len(head) < _HEADER_BYTES
-    text = io.StringIO(head.decode("utf-8-sig", errors="replace"), newline=None)
+    text = io.StringIO(head.decode("utf-8-sig", errors="ignore"), newline=None)
     rows = csv.reader(text)
     try:
         for row in rows:
@@ -255,7 +257,6 @@ def _csv_header(path: Path) -> tuple[list[str], int, bool]:
 def _parse_csv(
     path: Path, columns: int, lines: int, kinds: dict[str, pa.DataType]
 ) -> tuple[pa.Table, int]:
-    compression = "gzip" if path.name.lower().endswith(".gz") else None
     broken = 0
 
     def skip(_row: object) -> str:
@@ -263,7 +264,7 @@ def _parse_csv(
         broken += 1
         return "skip"
 
-    with pa.input_stream(str(path), compression=compression) as stream:
+    with open_text(path) as stream:
         table = pa.csv.read_csv(
             stream,
             read_options=pa.csv.ReadOptions(

@@ -124,15 +124,17 @@ def read_readings(
         tag = _tag_ids(columns["tag"], names)
         rows.refuse(tag < 0, "not a tag or pseudonym")
         with np.errstate(over="ignore"):
-            # The limits hold for what is kept, so that files and live data agree.
-            rssi = columns["rssi_dbm"].astype(np.float32)
+            # As the edge agent does (`ingest.batch.round_rssi`): rounded first, then judged.
+            rssi = np.rint(columns["rssi_dbm"] * 10.0) / 10.0
         rows.refuse(np.isnan(rssi), "RSSI is not a number")
         impossible = (rssi < LOW_TENTHS / 10) | (rssi > HIGH_TENTHS / 10)
         rows.refuse(impossible, "RSSI outside -120 to +20 dBm")
         keep = rows.keep
-        parts.append((columns["t_ns"][keep], receiver[keep], tag[keep], rssi[keep]))
-    t_ns, receiver, tag, rssi = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return t_ns, receiver, tag, rssi
+        parts.append(
+            (columns["t_ns"][keep], receiver[keep], tag[keep], rssi[keep].astype(np.float32))
+        )
+    t_ns, receiver, tag, rssi_dbm = (np.concatenate(c) for c in zip(*parts, strict=True))
+    return t_ns, receiver, tag, rssi_dbm
 
 
 def read_taps(

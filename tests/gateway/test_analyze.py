@@ -26,7 +26,11 @@ def recording(tmp_path):
 def run(folder, *more, readings="readings.csv", out="out"):
     parser = argparse.ArgumentParser()
     analyze.configure(parser)
-    words = [str(folder / readings), "--store", str(folder / "store.toml")]
+    words = [
+        *(str(folder / name) for name in readings.split()),
+        "--store",
+        str(folder / "store.toml"),
+    ]
     args = parser.parse_args([*words, "--out", str(folder / out), *map(str, more)])
     return analyze.run(args)
 
@@ -86,7 +90,7 @@ def test_order_and_repetition_of_rows_change_nothing(recording):
     random.Random(5).shuffle(rows)
     write_readings(recording / "shuffled.csv", rows[:200])
     write_readings(recording / "rest.csv", rows[200:])
-    run(recording, recording / "rest.csv", "--format", "csv", readings="shuffled.csv", out="two")
+    run(recording, "--format", "csv", readings="shuffled.csv rest.csv", out="two")
     assert tables(recording / "out") == tables(recording / "two")
     assert summary(recording)["readings"] == summary(recording, "two")["readings"]
 
@@ -175,7 +179,7 @@ def test_a_header_alone_gives_empty_tables(recording):
     write_readings(recording / "readings.csv", [])
     for kind in ("csv", "parquet"):
         assert 0 == run(recording, "--format", kind, out=kind)
-        assert {name: 0 for name in TABLES} == summary(recording, kind)["rows"]
+        assert dict.fromkeys(TABLES, 0) == summary(recording, kind)["rows"]
     first = (recording / "csv" / "positions.csv").read_text().splitlines()
     assert [
         '"t_ns","tag","stage","layer","zone","zone_state","zone_p","x_m","y_m","sigma_m"'

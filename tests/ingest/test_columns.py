@@ -44,7 +44,7 @@ def test_the_contracts_example_decodes(as_json):
     assert batch.receiver.values == ("rx-1",)
     assert batch.receiver.codes.tolist() == [0, 0]
     assert np.int32 == batch.tag.codes.dtype
-    assert np.float32 == batch.rssi_dbm.dtype
+    assert np.float64 == batch.rssi_dbm.dtype
     assert batch.rssi_dbm.tolist() == [-61.0, -75.0]
     assert (batch.rows, batch.dropped, batch.reason) == (2, 0, "")
     assert batch.tap_point is None

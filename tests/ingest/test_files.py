@@ -163,9 +163,21 @@ def test_bytes_that_are_no_text_spoil_their_own_row_alone(tmp_path):
         "latin-1"
     )
     got = read(tmp_path, text)
-    assert ["rx-1", "rx-\ufffd"] == got["receiver"]
+    assert ["rx-1", "rx-?"] == got["receiver"]
     assert [-61.0, None] == nans(got["rssi_dbm"])
     assert [T0, T0] == got["t_ns"]
+
+
+def test_a_broken_line_of_other_bytes_is_counted_without_a_word(tmp_path):
+    text = HEADER.encode() + b"\xe2\x9d\n\xff,\xfe\n" + f"{T0},rx-1,name:anna,-61\n".encode()
+    columns, broken = read_columns_counting(file(tmp_path, text), required=READINGS)
+    assert (1, 2) == (len(columns["t_ns"]), broken)
+
+
+def test_letters_across_the_portions_of_a_stream_stay_whole(tmp_path):
+    names = [f"größe-{'ü' * (n % 7)}€𝄞" for n in range(70_000)]
+    write_columns(tmp_path / "r.csv", {"zone": names})
+    assert names == read_columns(tmp_path / "r.csv", required=["zone"])["zone"].tolist()
 
 
 def test_lines_with_too_few_or_too_many_cells_are_counted(tmp_path):

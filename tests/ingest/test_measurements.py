@@ -5,6 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
+from ingest.batch import round_rssi
 from ingest.config import ConfigError
 from ingest.files import write_columns
 from ingest.identifiers import pseudonym
@@ -82,6 +83,27 @@ def test_good_rows_among_bad_ones(tmp_path, store):
         "not a tag or pseudonym": 1,
         BROKEN: 1,
     }
+
+
+def test_rssi_is_rounded_as_the_edge_agent_rounds_it_and_then_judged(tmp_path, store):
+    given = [
+        "-58.65",
+        "-61.25",
+        "-61.35",
+        "-61.349",
+        "-120.04",
+        "20.04",
+        "-120.06",
+        "20.06",
+        "1e300",
+    ]
+    rows = "".join(f"{T0},rx-1,name:anna,{rssi}\n" for rssi in given)
+    (_, _, _, rssi), _, dropped = readings(store, file(tmp_path, HEADER + rows))
+    expected = [round_rssi(float(text)) for text in given]
+    assert (
+        np.float32([value for value in expected if -120 <= value <= 20]).tolist() == rssi.tolist()
+    )
+    assert {"RSSI outside -120 to +20 dBm": 3} == dropped
 
 
 def test_every_row_is_used_or_counted_once(tmp_path, store):

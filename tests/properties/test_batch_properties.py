@@ -41,7 +41,7 @@ def test_what_is_encoded_is_decoded(rows, as_json, agent, seq):
     assert columns.t_ns == found.t_ns.tolist()
     assert columns.receiver == [found.receiver.values[c] for c in found.receiver.codes]
     assert columns.tag == [found.tag.values[c] for c in found.tag.codes]
-    expected = np.array([math.nan if v is None else v for v in columns.rssi_dbm], np.float32)
+    expected = np.array([math.nan if v is None else v for v in columns.rssi_dbm], np.float64)
     np.testing.assert_array_equal(expected, found.rssi_dbm)
 
 

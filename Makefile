@@ -2,7 +2,7 @@
 PYTHON ?= $(shell for v in python3.13 python3.12 python3.11 python3; do \
 	$$v -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && { echo $$v; break; }; done)
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # One thread per BLAS: results then do not depend on the number of cores.
 export OPENBLAS_NUM_THREADS := 1
 
@@ -29,15 +29,16 @@ servers: ## mosquitto, influxd, chromium and dbus for the system tests, where ap
 
 .venv/.venv:
 	@test -n "$(PYTHON)" || { echo "fanous needs Python 3.11, 3.12 or 3.13, and none was found; install one or say PYTHON=/path/to/python make" >&2; exit 2; }
-	$(PYTHON) -m venv .venv
+	@echo "setting up .venv with $(PYTHON), once" >&2
+	@$(PYTHON) -m venv .venv
 	@touch $@
 
 .venv/.demo: .venv/.venv requirements/demo.txt requirements/build.txt pyproject.toml
-	$(PIP) install --no-deps --require-hashes -r requirements/build.txt -r requirements/demo.txt
-	$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(PIP) install --no-deps --require-hashes -r requirements/build.txt -r requirements/demo.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/.dev: .venv/.venv requirements/dev.txt requirements/build.txt pyproject.toml
-	$(PIP) install --no-deps --require-hashes -r requirements/build.txt -r requirements/dev.txt
-	$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(PIP) install --no-deps --require-hashes -r requirements/build.txt -r requirements/dev.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@ .venv/.demo

@@ -75,12 +75,10 @@ class Appended:
     ----------
     ids : one for each entry; 0 = not stored, a duplicate or too far ahead
     acks : (agent, boot, kind) to the seq up to which everything is on disk
-    ahead : numbers of the entries that must not be acknowledged, they will come again
     """
 
     ids: tuple[int, ...]
     acks: dict[tuple[str, str, str], int]
-    ahead: frozenset[int] = frozenset()
 
 
 class Journal:
@@ -199,16 +197,15 @@ class Journal:
             self._db.close()
 
     def _append(self, entries: Sequence[Entry], refused: Sequence[DeadLetter]) -> Appended:
-        ids, ahead = [], set()
+        ids = []
         touched: dict[tuple[str, str, str], int] = {}
-        for at, entry in enumerate(entries):
+        for entry in entries:
             stream = (entry.agent, entry.boot, entry.kind)
             arrival = self._ledger.add(*stream, entry.seq, entry.first_seq)
             ids.append(self._insert(entry) if arrival is Arrival.NEW else 0)
             touched[stream] = entry.received_ns
-            if arrival is Arrival.AHEAD:
-                ahead.add(at)
             self._count("duplicates", int(arrival is Arrival.DUPLICATE))
+            self._count("ahead", int(arrival is Arrival.AHEAD))
         for letter in refused:
             self._insert_dead_letter(letter)
             if letter.agent and letter.boot and letter.kind and letter.seq:
@@ -218,11 +215,8 @@ class Journal:
         for stream, touched_ns in touched.items():
             self._save_stream(stream, touched_ns)
         acks = {stream: self._ledger.ack_seq(*stream) for stream in touched}
-        return Appended(
-            ids=tuple(ids),
-            acks={stream: seq for stream, seq in acks.items() if seq > 0},
-            ahead=frozenset(ahead),
-        )
+        acks = {stream: seq for stream, seq in acks.items() if seq > 0}
+        return Appended(ids=tuple(ids), acks=acks)
 
     def _insert(self, entry: Entry) -> int:
         cursor = self._db.execute(
@@ -306,11 +300,11 @@ def open_database(path: Path, tables: str, *, version: int, synchronous: str) ->
     ConfigError
         The file is not a database, cannot be opened, or belongs to a newer version.
     """
+    db: sqlite3.Connection | None = None
     try:
         db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30.0)
         found = db.execute("PRAGMA user_version").fetchone()[0]
         if found > version:
-            db.close()
             raise ConfigError(
                 f"{path}: expected schema version {version} or older, got {found}; "
                 "it was written by a newer fanous, upgrade this one or choose another state_dir"
@@ -321,5 +315,14 @@ def open_database(path: Path, tables: str, *, version: int, synchronous: str) ->
         db.executescript(tables)
         db.execute(f"PRAGMA user_version={version}")
     except sqlite3.Error as error:
+        _close(db)
         raise ConfigError(f"{path}: cannot be opened as a database ({error})") from error
+    except ConfigError:
+        _close(db)
+        raise
     return db
+
+
+def _close(db: sqlite3.Connection | None) -> None:
+    if db is not None:
+        db.close()

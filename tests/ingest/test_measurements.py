@@ -35,7 +35,7 @@ def store(tmp_path):
 def file(folder, text, name="r.csv"):
     path = folder / name
     data = text.encode()
-    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    path.write_bytes(gzip.compress(data, mtime=0) if name.endswith(".gz") else data)
     return path
 
 

@@ -190,9 +190,48 @@ def test_an_expected_agent_is_waited_for_until_it_counts_as_silent():
     assert watermark.watermark_ns(0) == 98 * NS
 
 
-def test_an_expected_agent_that_never_comes_holds_nothing_back_for_long():
-    watermark = Watermark(clock="data", silent_s=30, lateness_s=1, expected=["pi-2"])
+@pytest.mark.parametrize("clock", ["wall", "data"])
+def test_an_expected_agent_that_never_comes_holds_nothing_back_for_long(clock):
+    watermark = Watermark(clock=clock, silent_s=30, lateness_s=1, expected=["pi-2"])
     watermark.add("pi-1", 100 * NS, 0)
-    watermark.add("pi-1", 116 * NS, 0)
-    assert watermark.watermark_ns(0) == 84 * NS
-    assert watermark.watermark_ns(6 * NS) == 115 * NS
+    assert watermark.watermark_ns(5 * NS) == 84 * NS
+    assert watermark.watermark_ns(6 * NS) == 99 * NS
+
+
+def test_an_expected_agent_that_said_it_is_offline_is_not_waited_for():
+    watermark = Watermark(lateness_s=1, expected=["pi-2", "pi-3"])
+    for name in ("pi-2", "pi-3"):
+        watermark.set_online(name, online=False)
+    watermark.set_online("pi-3", online=True)
+    watermark.add("pi-1", 100 * NS, 0)
+    watermark.add("pi-3", 97 * NS, 0)
+    assert watermark.watermark_ns(0) == 96 * NS
+
+
+def test_what_is_not_complete_counts_when_its_siblings_had_time_to_come():
+    watermark = Watermark(clock="data", lateness_s=1)
+    watermark.add("pi-1", 100 * NS, 0, is_complete=False)
+    assert watermark.watermark_ns(NS // 4) <= 94 * NS
+    watermark.add("pi-1", 98 * NS, NS // 4, is_complete=False)
+    assert watermark.watermark_ns(NS // 2) == 99 * NS
+    for at in range(1000):
+        watermark.add("pi-1", (101 + at) * NS, NS + at, is_complete=False)
+    assert watermark.watermark_ns(NS) == 99 * NS
+    assert watermark.watermark_ns(2 * NS) == 1099 * NS
+
+
+def test_silence_does_not_count_while_nobody_can_be_heard():
+    watermark = Watermark(silent_s=10, lateness_s=0)
+    watermark.add("pi-1", 100 * NS, 100 * NS)
+    watermark.excuse(500 * NS)
+    assert watermark.watermark_ns(510 * NS) == 100 * NS
+    assert watermark.watermark_ns(511 * NS) == 501 * NS
+
+
+def test_a_silent_agent_does_not_hold_back_on_the_data_clock_either():
+    watermark = Watermark(clock="data", silent_s=30, lateness_s=1)
+    watermark.add("pi-1", 100 * NS, 0)
+    watermark.add("pi-2", 95 * NS, 0)
+    watermark.add("pi-1", 101 * NS, 31 * NS)
+    assert watermark.watermark_ns(30 * NS) == 94 * NS
+    assert watermark.watermark_ns(31 * NS) == 100 * NS

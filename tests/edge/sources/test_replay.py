@@ -29,7 +29,7 @@ def make_source(folder, now_ns=lambda: T0, **files):
     table = {"speed": 0.0, **options}
     for kind, (name, text) in files.items():
         data = text.encode()
-        (folder / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        (folder / name).write_bytes(gzip.compress(data, mtime=0) if name.endswith(".gz") else data)
         table[kind] = name
     return ReplaySource.from_table(table, subject="[[source]]", base=folder, now_ns=now_ns)
 

@@ -23,6 +23,7 @@ from analytics.rows import Output
 from analytics.settling import Settling
 from analytics.shelf import ShelfCore
 from analytics.store import Store
+from analytics.tap_turns import cut_by_entry, in_order
 from analytics.tick_buffer import Columns, TickBuffer, ticks_in
 from analytics.tracker import TAP_NATS, build_model
 from analytics.visits import VisitRows
@@ -34,8 +35,6 @@ LANES_MOST = 16_384
 """Tags followed at one time; further ones are refused and counted."""
 CLOSING_S = 20.0
 """A visit's row waits this long for shelf events of its last seconds."""
-ENTRY_SPLIT_S = 60.0
-"""An entry tap starts a new visit when the running one is older than this."""
 _WALK_CELLS_MOST = 800
 _ALWAYS = 1 << 60
 
@@ -52,7 +51,7 @@ class Engine:
 
     Attributes
     ----------
-    refused_tags : int, tags that found no free lane
+    refused_tags : int, tags that found no free lane, counted in every tick they were heard
     """
 
     def __init__(
@@ -243,6 +242,7 @@ class Engine:
             self._step(block, tick, readings, lane, tapped, out)
         if (tick + 1) % self._emit_every == 0:
             self._smooth(tick, tick + 1 - (self._look_back - self._emit_every) - 1, out)
+            self._presence.release(self._final_tick, out)  # before anybody's lane is emptied
         self._park(tick)
         self._free_ended(out)
         settled = tick - self._look_back - 2 * self._hold - self._emit_every
@@ -260,7 +260,10 @@ class Engine:
         none = np.empty(0, np.int64)
         if not tags:
             return none, none
-        self._split_by_entry(tick, taps, out)
+        if taps is not None:
+            tick_s = self._store.rules.tick_s
+            cut_by_entry(tick, taps, self._roles, lanes, self._settling.cuts, tick_s)
+            self._free_ended(out)
         found = np.unique(np.concatenate(tags))
         known = lanes.of(found)
         new = found[known < 0]
@@ -296,7 +299,7 @@ class Engine:
         if taps is None:
             return nats
         settling = self._settling
-        for at in _in_order(taps):
+        for at in in_order(taps):
             lane, point = int(lanes_of[at]), int(taps[1][at])
             if lane < 0:
                 continue
@@ -305,25 +308,6 @@ class Engine:
             if self._roles[point] == "exit":
                 settling.cuts.setdefault(lane, []).append(tick)
         return nats
-
-    def _split_by_entry(self, tick: int, taps: Columns | None, out: Output) -> None:
-        """End visits at their evidence before this tick where an entry tap begins another."""
-        if taps is None:
-            return
-        settling, lanes = self._settling, self._lanes
-        lanes_of = lanes.of(taps[2])
-        left: set[int] = set()
-        for at in _in_order(taps):
-            lane, role = int(lanes_of[at]), self._roles[taps[1][at]]
-            if role == "exit":
-                left.add(lane)
-            elif role == "entry" and lane >= 0 and lane not in left:
-                age_s = (tick - int(lanes.first[lane])) * self._store.rules.tick_s
-                last = int(lanes.last[lane])
-                cuts = settling.cuts.get(lane, [])
-                if age_s > ENTRY_SPLIT_S and (not cuts or cuts[-1] < last):
-                    settling.cuts[lane] = [*cuts, last]
-        self._free_ended(out)
 
     def _step(
         self,
@@ -412,9 +396,3 @@ class Engine:
             else:
                 keep.append(visit)
         self._settling.closing = keep
-
-
-def _in_order(taps: Columns) -> list[int]:
-    """Return the order of taps by time, so that those of one tag never depend on arrival."""
-    order: list[int] = np.lexsort((taps[1], taps[2], taps[0])).tolist()
-    return order

@@ -5,6 +5,7 @@ tag with the smallest name among those that appear in the same tick, so that the
 arrangement depends on event time alone and never on the order of arrival.
 """
 
+import heapq
 from collections.abc import Iterator
 
 import numpy as np
@@ -42,6 +43,7 @@ class Lanes:
         self.active = np.empty(0, np.bool_)
         self.rested = np.empty(0, np.int64)
         self.names: list[str] = []
+        self._free: list[int] = []
         self._of_tag = np.full(1024, FREE, np.int64)
 
     def __len__(self) -> int:
@@ -63,13 +65,11 @@ class Lanes:
         name : its pseudonym
         tick : the tick in which it was first heard
         """
-        free = np.flatnonzero(self.tag == FREE)
-        if not len(free):
+        if not self._free:
             if len(self) >= self._most:
                 return None
             self._grow()
-            free = np.flatnonzero(self.tag == FREE)
-        lane = int(free[0])
+        lane = heapq.heappop(self._free)
         self._reserve(tag)
         self._of_tag[tag] = lane
         self.tag[lane] = tag
@@ -103,6 +103,7 @@ class Lanes:
         self.names[lane] = ""
         self.last[lane] = self.settled[lane] = NEVER
         self.active[lane] = False
+        heapq.heappush(self._free, lane)
 
     def block_of(self, lane: int) -> Block:
         """Return the block that a lane belongs to."""
@@ -131,6 +132,7 @@ class Lanes:
                 ring=self._ring,
             )
         )
+        self._free += range(len(self), len(self) + width)  # ascending, so still a heap
         self.tag = np.concatenate([self.tag, np.full(width, FREE, np.int32)])
         self.first = np.concatenate([self.first, np.full(width, NEVER, np.int64)])
         self.last = np.concatenate([self.last, np.full(width, NEVER, np.int64)])

@@ -88,10 +88,10 @@ class Presence:
             if tick + self._around > final_tick:
                 still.append(event)
             else:
-                out.shelf_events.append(self._attributed(event, tick))
+                out.shelf_events.append(self._attributed(event, tick, out))
         self._waiting = still
 
-    def _attributed(self, event: ShelfEvent, tick: int) -> ShelfEvent:
+    def _attributed(self, event: ShelfEvent, tick: int, out: Output) -> ShelfEvent:
         shelf = self._shelf[event.shelf]
         lanes: list[int] = []
         masses: list[float] = []
@@ -110,4 +110,13 @@ class Presence:
         tag = self._lanes.names[lane]
         found = dataclasses.replace(event, tag=tag, tag_p=round(p, 3))
         self._settling.book(lane, tag, tick, found)
+        visit = self._visit_of(lane, tag, tick)
+        if visit is not None:
+            out.shelf_visits.append((event.event, visit))
         return found
+
+    def _visit_of(self, lane: int, tag: str, tick: int) -> str | None:
+        """Return the visit in whose row `Settling.book` counted a shelf event."""
+        running = self._settling.visits.get(lane)
+        candidates = [*([] if running is None else [running]), *self._settling.closing]
+        return next((v.visit for v in candidates if v.tag == tag and v.first <= tick), None)

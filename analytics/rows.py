@@ -179,6 +179,8 @@ class Output:
     dwells: list[Dwell] = field(default_factory=list)
     visits: list[Visit] = field(default_factory=list)
     shelf_events: list[ShelfEvent] = field(default_factory=list)
+    shelf_visits: list[tuple[str, str]] = field(default_factory=list)
+    """Shelf events and the visits of the people they were attributed to."""
     shelf_stock: list[ShelfStock] = field(default_factory=list)
     sensor_health: list[SensorHealth] = field(default_factory=list)
     occupancy: list[Occupancy] = field(default_factory=list)

@@ -18,7 +18,9 @@ class ZoneChanges:
     """
 
     def __init__(self, store: Store, layers: Layers) -> None:
-        self._store, self._layers = store, layers
+        self._store = store
+        # By decision within a layer; the last two are "in none" and "not decided".
+        self._zones = [[*zones.tolist(), -1, -1] for zones in layers.zones]
 
     def of(
         self,
@@ -55,7 +57,7 @@ class ZoneChanges:
         block = lanes.block_of(lane)
         at = lane - block.base
         found = []
-        for layer in range(len(self._layers.zones)):
+        for layer in range(len(self._zones)):
             decided = block.decided[LIVE, layer, at]
             tick = int(lanes.last[lane])
             found += self._change("left", layer, decided, tick, lanes.names[lane], 0.0)
@@ -64,7 +66,7 @@ class ZoneChanges:
     def _change(
         self, kind: str, layer: int, decided: np.int16, tick: int, tag: str, zone_p: float
     ) -> list[ZoneChange]:
-        at = int(self._layers.to_store_zone(layer, np.array([decided], np.int16))[0])
+        at = self._zones[layer][decided]
         if at < 0:
             return []
         zone = self._store.zones[at]

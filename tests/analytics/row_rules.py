@@ -1,10 +1,12 @@
 """The contract's rules about rows, written in plain Python, to hold against any output."""
 
+import itertools
 from collections import Counter
 from typing import Any
 
-from analytics.engine import ENTRY_SPLIT_S, HOLD_S
+from analytics.engine import HOLD_S
 from analytics.store import Store
+from analytics.tap_turns import ENTRY_SPLIT_S
 from tests.analytics.stores import Rows, records
 
 Stretch = tuple[str, int, int]
@@ -96,7 +98,7 @@ def assert_rows_keep_the_rules(
         mine = {d.zone for d in dwells if d.visit == visit.visit and d.zone in main}
         assert mine == set(path)
         assert len(mine) == visit.zones
-        assert all(a != b for a, b in zip(path, path[1:], strict=False))
+        assert all(a != b for a, b in itertools.pairwise(path))
         taps = [
             len(roles)
             for tick, roles in evidence[visit.tag].items()

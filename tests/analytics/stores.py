@@ -52,9 +52,7 @@ def zone(name: str, polygon, kind: str = "aisle", layer: str = "main") -> Zone:
 
 def receivers(*places: tuple[float, float]) -> tuple[Receiver, ...]:
     """Return receivers at these places, 2.5 m high."""
-    return tuple(
-        Receiver(id=f"rx-{i}", position_m=(x, y, 2.5)) for i, (x, y) in enumerate(places)
-    )
+    return tuple(Receiver(id=f"rx-{i}", position_m=(x, y, 2.5)) for i, (x, y) in enumerate(places))
 
 
 def shop(*, shelves: bool = False, cell_m: float = 1.0, **rules: float) -> Store:
@@ -285,7 +283,7 @@ def portions(
     if coming:
         clock = coming[0][0] // step_ns * step_ns
         at = 0
-        while at < len(coming) or clock <= coming[-1][0] + beyond_ns + lateness_ns:
+        while at < len(coming) or clock < coming[-1][0] + beyond_ns:
             clock += step_ns
             until = at
             while until < len(coming) and coming[until][0] < clock:
@@ -318,9 +316,7 @@ def positions_of(
     """Return the position rows of a tag in one stage and layer, as dictionaries, by time."""
     columns = [field.name for field in dataclasses.fields(Positions)]
     rows = [dict(zip(columns, row, strict=True)) for row in found["positions"]]
-    return [
-        row for row in rows if (row["tag"], row["stage"], row["layer"]) == (tag, stage, layer)
-    ]
+    return [row for row in rows if (row["tag"], row["stage"], row["layer"]) == (tag, stage, layer)]
 
 
 def records(found: dict[str, list[tuple[Any, ...]]], name: str) -> list[Any]:
@@ -349,10 +345,16 @@ def _position_rows(
         columns["zone"] = [store.zones[i].id if i >= 0 else None for i in columns["zone"]]
         columns["zone_state"] = [ZONE_STATES[i] for i in columns["zone_state"]]
         for name in ("zone_p", "x_m", "y_m", "sigma_m"):
-            columns[name] = [None if value != value else value for value in columns[name]]  # noqa: PLR0124
+            columns[name] = [None if value != value else value for value in columns[name]]
         rows += list(zip(*columns.values(), strict=True))
     return rows
 
 
 def _sorted(rows) -> list[tuple[Any, ...]]:
-    return sorted(rows, key=lambda row: [(value is None, str(type(value)), value) if value is not None else (True, "", 0) for value in row])
+    return sorted(
+        rows,
+        key=lambda row: [
+            (value is None, value or 0) if not isinstance(value, str) else (False, value)
+            for value in row
+        ],
+    )

@@ -67,7 +67,7 @@ def test_overlap_of_known_shapes() -> None:
 )
 @settings(max_examples=40, deadline=None)
 def test_overlap_is_symmetric_bounded_and_whole_with_itself(a, b, dx: float, dy: float) -> None:
-    first, second = star(a), star(b) + [dx, dy]
+    first, second = star(a), star(b) + np.array([dx, dy])
     shared = overlap_area(first, second)
     assert shared == pytest.approx(overlap_area(second, first), abs=1e-6)
     assert -1e-9 <= shared <= min(polygon_area(first), polygon_area(second)) + 1e-6

@@ -84,15 +84,59 @@ def test_pick_in_the_last_seconds_of_the_data_still_finds_its_person() -> None:
     assert [1] == [row.picks for row in records(found, "visits")]
 
 
-@pytest.mark.parametrize("later_s", [2.0, 8.0, 14.0])
-def test_newcomer_who_takes_over_a_lane_does_not_take_over_a_pick(later_s: float) -> None:
-    # The first tag leaves by an exit tap right after the pick; another one appears far
-    # away before the event is settled and sits in the same lane.
-    rows = stay(STORE, "p_first", "promo", 0, 60) + tap(STORE, "p_first", "exit", 59.9)
-    rows += stay(STORE, "p_second", "queue", 60 + later_s, 120)
-    found = whole(STORE, rows + plate((58.0, -250.0)))
+@pytest.mark.parametrize(
+    ("pick_s", "newcomer_s"), [(57.6, 65), (57.6, 67), (58.4, 66), (66.0, 65), (68.0, 66)]
+)
+def test_newcomer_in_a_lane_inherits_no_reach(pick_s: float, newcomer_s: int) -> None:
+    # The first tag stands at the shelf and leaves by an exit tap; another one appears far
+    # away and sits in the same lane before the pick, then or later, is settled.
+    rows = stay(STORE, "p_first", "promo", 0, 58.9) + tap(STORE, "p_first", "exit", 58.9)
+    rows += stay(STORE, "p_second", "queue", newcomer_s, 120)
+    rows += stay(STORE, "p_awake", "checkout", 0, 120)
+    found = whole(STORE, rows + plate((pick_s, -250.0)))
     (pick,) = events(found)
     assert pick.tag in {"p_first", None}
+    assert (pick.tag is None) or pick_s < 59
+
+
+def test_newcomer_was_not_where_the_lane_was_before() -> None:
+    store = shop(shelves=True, visit_gap_s=3.0)
+    rows = stay(store, "p_first", "promo", 0, 59) + stay(store, "p_awake", "checkout", 0, 120)
+    rows += stay(store, "p_second", "queue", 65, 120)
+    bench = Bench(store, rows.tags())
+    bench.add(rows.arrivals())
+    bench.advance(START_NS + 75 * SECOND)
+    lanes = bench.engine._lanes
+    lane = lanes.names.index("p_second")
+    assert lane == lanes.names.index("p_awake") + 1
+    first = START_NS // SECOND + 65
+    before = [lanes.blocks[0].reach_at(tick, 0)[lane] for tick in range(first - 8, first)]
+    assert [0.0] * 8 == before
+
+
+def test_pick_just_before_leaving_is_known_before_the_lane_is_empty() -> None:
+    rows = stay(STORE, "p_first", "promo", 0, 58.9) + tap(STORE, "p_first", "exit", 58.9)
+    found = whole(STORE, rows + plate((53.0, -250.0)) + stay(STORE, "p_awake", "queue", 0, 90))
+    (pick,) = events(found)
+    assert pick.tag == "p_first"
+    assert [1] == [v.picks for v in records(found, "visits") if v.tag == "p_first"]
+
+
+def test_shelves_advance_by_whole_ticks() -> None:
+    bench = Bench(STORE, [])
+    bench.add(plate().arrivals())
+    shelves, asked = bench.engine._shelves, []
+    advance = shelves.advance
+
+    def spied(until_ns: int):
+        asked.append(until_ns)
+        return advance(until_ns)
+
+    shelves.advance = spied
+    for quarter in range(40):
+        bench.advance(START_NS + quarter * SECOND // 4)
+    assert asked
+    assert {0} == {until_ns % SECOND for until_ns in asked}
 
 
 def test_event_waits_for_its_surroundings() -> None:

@@ -70,3 +70,14 @@ def test_nothing_is_nothing() -> None:
 )
 def test_whole_ticks_are_not_lost_to_binary_fractions(duration_s, tick_s, expected) -> None:
     assert expected == ticks_in(duration_s, tick_s)
+
+
+@pytest.mark.timeout(20)
+def test_a_day_of_ticks_is_not_searched_again_for_each_of_them() -> None:
+    ticks = 60_000
+    buffer = TickBuffer(10)
+    buffer.add(columns([(10 * at, 0, 0) for at in range(ticks)][::-1]))
+    for tick in range(ticks):
+        assert buffer.first_tick() == tick
+        assert buffer.pop(tick) is not None
+    assert buffer.first_tick() is None

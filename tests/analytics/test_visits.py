@@ -27,9 +27,14 @@ def visit(*stays: tuple[str, int, int], last: int = 600) -> OpenVisit:
     one.last = T0 + last
     for zone, first, end in stays:
         stay = Stay(
-            lane=0, zone=ZONES[zone], first=T0 + first, last=T0 + end,
-            confidence=0.9, sigma_s=1.0, readings=5,
-        )  # fmt: skip
+            lane=0,
+            zone=ZONES[zone],
+            first=T0 + first,
+            last=T0 + end,
+            confidence=0.9,
+            sigma_s=1.0,
+            readings=5,
+        )
         one.dwells.append(ROWS.dwell(one, stay))
     return one
 
@@ -54,9 +59,13 @@ def test_times_are_those_of_the_ticks_first_to_last() -> None:
 def test_path_joins_zones_of_layer_main_without_repeats_in_a_row() -> None:
     row = ROWS.close(
         visit(
-            ("entrance", 0, 9), ("left", 0, 99), ("aisle", 10, 19), ("aisle", 50, 59),
-            ("promo", 60, 69), ("aisle", 70, 79),
-        )  # fmt: skip
+            ("entrance", 0, 9),
+            ("left", 0, 99),
+            ("aisle", 10, 19),
+            ("aisle", 50, 59),
+            ("promo", 60, 69),
+            ("aisle", 70, 79),
+        )
     )
     assert row.path == "entrance>aisle>promo>aisle"
     assert row.zones == 3

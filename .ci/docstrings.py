@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 
-ROOMS = "fanous edge gateway firmware_profiles ingest analytics simulators".split()
+ROOMS = ["fanous", "edge", "gateway", "firmware_profiles", "ingest", "analytics", "simulators"]
 ALLOWED = {
     "DOC111",  # "type hints" in the docstring are our shapes and units
     "DOC201",  # the first line says what is returned
@@ -18,7 +18,9 @@ ALLOWED = {
     "DOC102",  # comes with DOC103
 }
 LINE = re.compile(r"^\s+(\d+): (DOC\d+): (.*)$")
-LISTED = re.compile(r"(in the function signature but not|in the docstring but not)[^\[]*\[(.*?)\]\.")
+LISTED = re.compile(
+    r"(in the function signature but not|in the docstring but not)[^\[]*\[(.*?)\]\."
+)
 
 
 def names(text: str) -> set[str]:
@@ -34,7 +36,7 @@ def tolerable(code: str, text: str) -> bool:
     lists = {which[:16]: found for which, found in LISTED.findall(text + ".")}
     missing = names(lists.get("in the function ", ""))
     extra_text = lists.get("in the docstring", "")
-    documented = {name for name in re.findall(r"[A-Za-z_]\w*", extra_text)}
+    documented = set(re.findall(r"[A-Za-z_]\w*", extra_text))
     # Nothing documented at all, or all of it in joined names.
     return not extra_text or missing <= documented
 

@@ -10,8 +10,30 @@ from dataclasses import dataclass, field
 Point = tuple[float, float]
 Polygon = tuple[Point, ...]
 
-ZONE_KINDS = "entrance exit aisle shelf promo fitting service checkout queue staff outside".split()
-TAP_ROLES = "entry exit shelf info fitting checkout payment consent optout".split()
+ZONE_KINDS = [
+    "entrance",
+    "exit",
+    "aisle",
+    "shelf",
+    "promo",
+    "fitting",
+    "service",
+    "checkout",
+    "queue",
+    "staff",
+    "outside",
+]
+TAP_ROLES = [
+    "entry",
+    "exit",
+    "shelf",
+    "info",
+    "fitting",
+    "checkout",
+    "payment",
+    "consent",
+    "optout",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

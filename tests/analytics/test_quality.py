@@ -1,7 +1,5 @@
 """Every figure of `evaluate`, against plain Python and against cases worked by hand."""
 
-# ruff: noqa: SIM300 (expected == actual is the order of the house)
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,7 +1,5 @@
 """Pairing by overlap, one-to-one choice and edit distance against plain Python."""
 
-# ruff: noqa: SIM300 (expected == actual is the order of the house)
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,7 +1,5 @@
 """Truth at ticks and true dwells against plain Python."""
 
-# ruff: noqa: SIM300 (expected == actual is the order of the house)
-
 import numpy as np
 import pytest
 from hypothesis import given

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 Point = tuple[float, float]
 Polygon = tuple[Point, ...]
 
-ZONE_KINDS = [
+ZONE_KINDS = (
     "entrance",
     "exit",
     "aisle",
@@ -22,8 +22,8 @@ ZONE_KINDS = [
     "queue",
     "staff",
     "outside",
-]
-TAP_ROLES = [
+)
+TAP_ROLES = (
     "entry",
     "exit",
     "shelf",
@@ -33,7 +33,7 @@ TAP_ROLES = [
     "payment",
     "consent",
     "optout",
-]
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ hardware or the network.
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -24,7 +24,7 @@ class ConfigError(Exception):
     """What the user configured or typed cannot work; nothing was started (exit code 2)."""
 
 
-def nearest(word: str, known: list[str]) -> str:
+def nearest(word: str, known: Collection[str]) -> str:
     """Return the hint " (did you mean 'x'?)" for a misspelt word, or nothing.
 
     Parameters

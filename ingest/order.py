@@ -8,6 +8,7 @@ smallest event time of the healthy agents (Akidau et al. 2015, section 2.3).
 """
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -15,6 +16,8 @@ from typing import Literal, TypedDict
 
 NS = 1_000_000_000
 QUIET_S = 5.0
+SETTLE_S = 0.5
+_UNSETTLED_MAX = 64
 
 
 class Arrival(Enum):
@@ -183,6 +186,16 @@ class _Agent:
     event_ns: int
     heard_ns: int
     online: bool = True
+    has_come: bool = True
+    # (from when on it counts, event time): what batches that are not complete said.
+    unsettled: deque[tuple[int, int]] = field(default_factory=deque)
+
+    def settle(self, now_ns: int) -> None:
+        while self.unsettled and self.unsettled[0][0] <= now_ns:
+            self.event_ns = max(self.event_ns, self.unsettled.popleft()[1])
+
+    def newest_ns(self) -> int:
+        return max([self.event_ns, *(event_ns for _, event_ns in self.unsettled)])
 
 
 class Watermark:
@@ -191,21 +204,24 @@ class Watermark:
     Parameters
     ----------
     clock : "wall": an agent is silent when nothing came from it for `silent_s` of the
-        caller's clock, and when all are silent time goes on with the clock. "data": when
-        its event time is `silent_s` behind the newest agent's and nothing came from it for
-        `QUIET_S` of the caller's clock either (at speed a slow agent is soon minutes
-        behind); when all are silent time stands still
+        caller's clock, and when all are silent time goes on with the clock. "data": so
+        too, and already after `QUIET_S` when its event time is `silent_s` behind the newest
+        agent's (at speed a slow agent is soon minutes behind); when all are silent time
+        stands still
     silent_s : [s] see clock
     lateness_s : [s] how long after its end a tick stays open (`[rules] lateness_s`)
     agents_max : agents that are remembered; beyond it the one with the oldest event time
         is forgotten
     expected : agents that the store file names; from the first batch on they are waited
-        for like agents that were heard, until they count as silent
+        for, unless they have said that they are offline, for `QUIET_S` (or `silent_s` where
+        that is less) of the caller's clock
 
     Notes
     -----
     The watermark never goes back. An agent that is silent, offline or unexpected does not
     hold it back; what such an agent sends later is late and belongs to the recomputation.
+    What a batch that does not say how far it is complete tells about time counts `SETTLE_S`
+    after it came: its sender may send other kinds for the same seconds right after it.
     """
 
     def __init__(
@@ -224,8 +240,9 @@ class Watermark:
         self._lateness_ns = round(lateness_s * NS)
         self._agents: dict[str, _Agent] = {}
         self._reached_ns: int | None = None
+        self._offline: set[str] = set()  # expected agents that said so before the first batch
 
-    def add(self, agent: str, event_ns: int, now_ns: int) -> None:
+    def add(self, agent: str, event_ns: int, now_ns: int, *, is_complete: bool = True) -> None:
         """Note how far an agent is.
 
         Parameters
@@ -233,22 +250,32 @@ class Watermark:
         agent : its name
         event_ns : [ns] `DecodedBatch.event_ns`
         now_ns : [ns] the caller's clock
+        is_complete : whether the agent says that nothing before `event_ns` will follow
         """
+        behind_ns = event_ns - self._silent_ns // 2
         if not self._agents:
-            behind_ns = event_ns - self._silent_ns // 2
-            self._agents = {name: _Agent(behind_ns, now_ns) for name in self._expected}
+            self._agents = {
+                name: _Agent(behind_ns, now_ns, online=name not in self._offline, has_come=False)
+                for name in self._expected
+            }
         known = self._agents.get(agent)
         if known is None:
             if len(self._agents) >= self.agents_max:
                 del self._agents[min(self._agents, key=lambda a: self._agents[a].event_ns)]
-            self._agents[agent] = _Agent(event_ns, now_ns)
-            return
-        known.event_ns = max(known.event_ns, event_ns)
+            known = self._agents[agent] = _Agent(behind_ns, now_ns)
         known.heard_ns = max(known.heard_ns, now_ns)
-        known.online = True
+        known.online = known.has_come = True
+        if is_complete:
+            known.event_ns = max(known.event_ns, event_ns)
+            return
+        known.settle(now_ns)
+        if event_ns > known.newest_ns():
+            if len(known.unsettled) >= _UNSETTLED_MAX:  # a burst: its newest two become one
+                known.unsettled.pop()
+            known.unsettled.append((now_ns + round(SETTLE_S * NS), event_ns))
 
     def set_online(self, agent: str, online: bool) -> None:
-        """Note what an agent's status says; an unknown agent changes nothing.
+        """Note what an agent's status says; an agent that is not known changes nothing.
 
         Parameters
         ----------
@@ -257,6 +284,13 @@ class Watermark:
         """
         if agent in self._agents:
             self._agents[agent].online = online
+        elif agent in self._expected:
+            (self._offline.discard if online else self._offline.add)(agent)
+
+    def excuse(self, now_ns: int) -> None:
+        """Count all agents as heard now, because nobody could be heard until now."""
+        for agent in self._agents.values():
+            agent.heard_ns = max(agent.heard_ns, now_ns)
 
     def silent_agents(self, now_ns: int) -> list[str]:
         """Return the agents that do not hold the watermark back now.
@@ -284,13 +318,16 @@ class Watermark:
         """
         if not self._agents:
             return self._reached_ns
+        for agent in self._agents.values():
+            agent.settle(now_ns)
         healthy = self._healthy(now_ns)
         if healthy:
-            found = min(self._agents[agent].event_ns for agent in healthy)
+            found = min(self._agents[name].event_ns for name in healthy)
         elif self.clock == "wall":
             found = now_ns - self._silent_ns
         else:
-            found = max(agent.event_ns for agent in self._agents.values())
+            online = [agent.event_ns for agent in self._agents.values() if agent.online]
+            found = min(online) if online else max(a.event_ns for a in self._agents.values())
         found -= self._lateness_ns
         self._reached_ns = max(found, self._reached_ns) if self._reached_ns is not None else found
         return self._reached_ns
@@ -316,16 +353,17 @@ class Watermark:
         }
 
     def _healthy(self, now_ns: int) -> list[str]:
-        online = {name: agent for name, agent in self._agents.items() if agent.online}
-        if self.clock == "wall":
-            return [n for n, a in online.items() if now_ns - a.heard_ns <= self._silent_ns]
-        newest = max((agent.event_ns for agent in online.values()), default=0)
         quiet_ns = min(self._silent_ns, round(QUIET_S * NS))
-        return [
-            name
-            for name, agent in online.items()
-            if newest - agent.event_ns <= self._silent_ns or now_ns - agent.heard_ns <= quiet_ns
-        ]
+        newest_ns = max((a.event_ns for a in self._agents.values() if a.online), default=0)
+
+        def is_healthy(agent: _Agent) -> bool:
+            is_behind = newest_ns - agent.event_ns > self._silent_ns
+            soon = not agent.has_come or (self.clock == "data" and is_behind)
+            return agent.online and now_ns - agent.heard_ns <= (
+                quiet_ns if soon else self._silent_ns
+            )
+
+        return [name for name, agent in self._agents.items() if is_healthy(agent)]
 
 
 def _holds(stream: _Stream, seq: int) -> bool:

@@ -8,7 +8,7 @@ Shapes are checked by `ingest.store_shapes`. Contract section 2 is the specifica
 import difflib
 import math
 import zoneinfo
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +187,7 @@ class _Check:
             raise self._wrong(key, f"a number from {low:g} to {high:g}", value)
         return float(value)
 
-    def _one_of(self, key: str, expected: str, text: str, known: list[str]) -> str:
+    def _one_of(self, key: str, expected: str, text: str, known: Collection[str]) -> str:
         if text not in known:
             raise self._wrong(key, expected, text, nearest(text, known))
         return text

@@ -29,5 +29,5 @@ def test_the_demo_shows_a_shop_at_work():
             page_checks.assert_page_lives(browser, address)
     finally:
         process.terminate()
-        process.stderr.read()
-        assert process.wait(30) == 0
+        process.communicate(timeout=30)
+    assert process.returncode == 0

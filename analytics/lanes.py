@@ -16,7 +16,7 @@ from analytics.tracker import Model
 
 FREE = -1
 NEVER = -(1 << 60)
-_WIDTHS = (64, 192, 256, 512, 1024)
+_WIDTHS = (16, 48, 192, 256, 512, 1024)
 
 
 class Lanes:

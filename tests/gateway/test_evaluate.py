@@ -1,6 +1,6 @@
 """`fanous evaluate`: files in, JSON or a table out, sentences for what is wrong."""
 
-# ruff: noqa: SIM300 (expected == actual is the order of the house)
+
 
 import argparse
 import json

@@ -1,6 +1,6 @@
 """`fanous store check`: what it understood, what it warns of, and the plan it draws."""
 
-# ruff: noqa: SIM300 (expected == actual is the order of the house)
+
 
 import argparse
 import xml.etree.ElementTree as ET

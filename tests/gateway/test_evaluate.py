@@ -1,7 +1,5 @@
 """`fanous evaluate`: files in, JSON or a table out, sentences for what is wrong."""
 
-
-
 import argparse
 import json
 

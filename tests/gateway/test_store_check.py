@@ -1,7 +1,5 @@
 """`fanous store check`: what it understood, what it warns of, and the plan it draws."""
 
-
-
 import argparse
 import xml.etree.ElementTree as ET
 

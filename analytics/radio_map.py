@@ -65,7 +65,7 @@ class RadioMap:
     sd_db : shape (cells, receivers), float64 [dB], uncertainty of the mean
     p0_dbm, exponent : shape (receivers,), the fitted law P0 − 10 n log10(d)
     noise_db : float [dB], spread of a tick's reading that the filter assumes
-    source : "survey" or "geometry"
+    source : "survey", "learned" (from traffic) or "geometry"
     """
 
     mean_dbm: Array

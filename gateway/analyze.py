@@ -176,7 +176,7 @@ def _loaded_engine(
     if radio_map.source == "geometry":
         _say(
             "no radio map: positions come from geometry alone and will be coarse; "
-            "make one with `fanous survey fit`"
+            "make one with `fanous survey fit` or `fanous survey learn`"
         )
     readings = read_readings(args.readings, store, names, dropped)
     taps = read_taps(args.taps, store, names, dropped) if args.taps else None

@@ -8,6 +8,7 @@ outside. SVG 1.1 (W3C 2011), XML 1.0 section 2.2 for the characters.
 import html
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -45,18 +46,35 @@ text{font-family:system-ui,sans-serif;font-size:11px;fill:#1c2430}
 .neighbour{stroke:#2f6fb3;stroke-width:1.2;stroke-dasharray:2 3}
 .receiver{fill:#d62828;stroke:#fff;stroke-width:1}
 .tap-point{fill:#1f7a3d;stroke:#fff;stroke-width:1}
+.square{fill-opacity:.55}
+.square-name{font-size:8px;text-anchor:middle;fill:#1c2430;fill-opacity:.7}
 .bar{stroke:#1c2430;stroke-width:2}
 """
 _FORBIDDEN = re.compile("[^\t\n\r -\ud7ff\ue000-�\U00010000-\U0010ffff]")
 
 
-def draw_plan(store: Store) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Square:
+    """A coloured part of the floor: its box (x0, y0, x1, y1), where its label stands, a tip."""
+
+    box_m: tuple[float, float, float, float]
+    label_m: tuple[float, float]
+    colour: str
+    label: str
+    tip: str
+
+
+def draw_plan(store: Store, *, squares: Sequence[Square] = (), note: str = "") -> str:
     """Return the plan of a store as the text of an SVG file.
 
     Parameters
     ----------
     store
         as read from a store file
+    squares
+        drawn over zones, under shelves, obstacles and names; neighbours are then left out
+    note
+        a line in the place of the kinds of zones, which squares would cover
 
     Returns
     -------
@@ -69,7 +87,7 @@ def draw_plan(store: Store) -> str:
             for thing in things
         }
     ) or ["0"]
-    panels = [_Panel(store, floor) for floor in floors]
+    panels = [_Panel(store, floor, squares) for floor in floors]
     height_px = HEAD_PX + sum(panel.height_px for panel in panels) + FOOT_PX
     width_px = WIDTH_PX + 2 * MARGIN_PX
     size = f'width="{width_px:g}" height="{height_px:.1f}"'
@@ -90,7 +108,9 @@ def draw_plan(store: Store) -> str:
         parts.append("</g>")
         top_px += panel.height_px
     parts.append(f'<g transform="translate({MARGIN_PX:g} {top_px:.1f})">')
-    parts.extend(_legend(store, panels[0].px_per_m))
+    parts.extend(_legend(store, panels[0].px_per_m, shaded=bool(squares)))
+    if note:
+        parts.append(f'<text x="0" y="39">{_escaped(note)}</text>')
     parts += ["</g>", "</svg>", ""]
     return "\n".join(parts)
 
@@ -98,8 +118,9 @@ def draw_plan(store: Store) -> str:
 class _Panel:
     """One floor: knows the scale, and turns metres into pixels with y up."""
 
-    def __init__(self, store: Store, floor: str) -> None:
+    def __init__(self, store: Store, floor: str, squares: Sequence[Square]) -> None:
         self.floor = floor
+        self._squares = squares
         self._store = store
         corners = [*store.outline_m, *(r.position_m[:2] for r in store.receivers)]
         corners += [corner for zone in store.zones for corner in zone.polygon_m]
@@ -116,7 +137,9 @@ class _Panel:
         yield self._polygon("outline", store.outline_m)
         for zone in self._zones:
             if zone.layer == "main":
-                yield self._polygon("zone", zone.polygon_m, _tip(zone), _COLOURS.get(zone.kind))
+                colour = "#fff" if self._squares else _COLOURS.get(zone.kind)
+                yield self._polygon("zone", zone.polygon_m, _tip(zone), colour)
+        yield from self._shading()
         shelves = [s for s in store.shelves if s.floor == floor and s.rect_m]
         drawn = {_corners(shelf.rect_m) for shelf in shelves if shelf.rect_m}
         for obstacle in store.obstacles:
@@ -129,10 +152,18 @@ class _Panel:
         for zone in self._zones:
             if zone.layer != "main":
                 yield self._polygon("layer", zone.polygon_m, _tip(zone))
-        yield from self._neighbours()
+        if not self._squares:
+            yield from self._neighbours()
         yield from self._receivers()
         yield from self._names()
         yield from self._tap_points()
+
+    def _shading(self) -> Iterator[str]:
+        for square in self._squares:
+            polygon = self._polygon("square", _corners(square.box_m), square.tip, square.colour)
+            x, y = self._at(square.label_m)
+            label = _escaped(square.label)
+            yield f'{polygon}<text class="square-name" x="{x}" y="{y}" dy="3">{label}</text>'
 
     def _neighbours(self) -> Iterator[str]:
         pairs = {
@@ -231,7 +262,7 @@ def label_point(polygon_m: Polygon) -> tuple[float, float]:
     return float(x[best]), float(y[best])
 
 
-def _legend(store: Store, px_per_m: float) -> Iterable[str]:
+def _legend(store: Store, px_per_m: float, *, shaded: bool) -> Iterable[str]:
     bar_m = next((m for m in (50, 20, 10, 5, 2, 1) if m * px_per_m <= WIDTH_PX / 4), 0.5)
     yield f'<line class="bar" x1="0" y1="12" x2="{bar_m * px_per_m:.1f}" y2="12"/>'
     yield f'<text x="{bar_m * px_per_m + 6:.1f}" y="16">{bar_m:g} m</text>'
@@ -241,8 +272,11 @@ def _legend(store: Store, px_per_m: float) -> Iterable[str]:
     if store.shelves:
         signs.append(f"{len(store.shelves)} shelves: brown")
     signs.append("obstacles: grey")
-    signs.append("dotted: neighbours")
+    if not shaded:
+        signs.append("dotted: neighbours")
     yield f'<text x="{WIDTH_PX / 4 + 60:.0f}" y="16">{_escaped(" · ".join(signs))}</text>'
+    if shaded:
+        return
     x_px = 0
     for kind in dict.fromkeys(zone.kind for zone in store.zones if zone.layer == "main"):
         colour = _COLOURS.get(kind, "#fff")

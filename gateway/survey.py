@@ -1,12 +1,14 @@
-"""Survey a store: learn from measured places what each receiver hears where."""
+"""Survey a store: learn from measured places, or from traffic, what each receiver hears where."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
-from analytics.cells import build_cells
+from analytics.cells import CellGrid, build_cells
 from analytics.radio_map import fit_radio_map
+from analytics.store import Store
+from gateway import survey_check, survey_learn
 from ingest.config import ConfigError
 from ingest.measurements import Dropped, read_survey
 from ingest.radio_map_file import refuse_radio_map_path, write_radio_map
@@ -32,16 +34,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     fit.add_argument("--force", action="store_true", help="overwrite an existing file")
     fit.add_argument("--json", action="store_true", help="one JSON document to stdout")
+    for verb, module, what in (
+        ("learn", survey_learn, "learn the radio map from ordinary traffic"),
+        ("check", survey_check, "draw who hears what where, and name idle receivers"),
+    ):
+        description = f"{what[0].upper()}{what[1:]}."
+        module.configure(verbs.add_parser(verb, help=what, description=description))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run ``fanous survey fit``."""
+    """Run ``fanous survey fit``, ``learn`` or ``check``."""
     store = read_store(args.store)
-    refuse_radio_map_path(args.out, force=args.force)
+    if args.verb == "fit":
+        refuse_radio_map_path(args.out, force=args.force)
     try:
         grid = build_cells(store)
     except ValueError as error:
         raise ConfigError(f"{args.store}: {error}") from error
+    if args.verb != "fit" and not (grid.weight >= 1).any():
+        raise ConfigError(
+            f"{args.store}: expected a floor with room to walk, got obstacles everywhere"
+        )
+    run_verb = {"fit": _fit, "learn": survey_learn.run, "check": survey_check.run}[args.verb]
+    return run_verb(args, store, grid)
+
+
+def _fit(args: argparse.Namespace, store: Store, grid: CellGrid) -> int:
     dropped = Dropped()
     points = read_survey(args.survey, store, dropped)
     for line in dropped.lines():

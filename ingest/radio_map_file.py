@@ -1,8 +1,9 @@
-"""The radio map file, ``radio-map.npz``: the reduced survey it was fitted from.
+"""The radio map file, ``radio-map.npz``: the reduced survey and what traffic has taught.
 
 The file keeps places and power means rather than cells, so that a plan may change
 (another cell size, a moved shelf) without a new survey; fitting takes well under a
-second when it is read.
+second when it is read. What was learned lies in arrays of its own beside the survey,
+which stays the anchor; a file without a survey holds the learned law of each receiver.
 """
 
 import contextlib
@@ -10,28 +11,40 @@ import json
 import os
 import zipfile
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analytics.cells import CellGrid
+from analytics.radio_learning import Learned, apply_learned
 from analytics.radio_map import RadioMap, SurveyPoints, fit_radio_map, radio_map_from_geometry
 from analytics.store import Store
 from ingest.config import ConfigError, wrong_value
 
 SCHEMA = "fanous.radio-map/1"
 _COLUMNS = ("x_m", "y_m", "z_m", "rssi_dbm", "count")
+_LEARNED = ("x_m", "y_m", "residual_db", "weight")
 
 
-def write_radio_map(path: Path, points: SurveyPoints, store: Store, *, force: bool = False) -> None:
-    """Write the reduced survey of a store, atomically.
+def write_radio_map(
+    path: Path,
+    points: SurveyPoints | None,
+    store: Store,
+    *,
+    learned: Learned | None = None,
+    force: bool = False,
+) -> None:
+    """Write the reduced survey of a store, and what traffic has taught, atomically.
 
     Parameters
     ----------
     path : ends in .npz
-    points : what `ingest.measurements.read_survey` gave
+    points : what `ingest.measurements.read_survey` gave, or None without a survey
     store : names of the receivers
+    learned : what `analytics.radio_learning` gave
     force : overwrite an existing file
 
     Raises
@@ -41,19 +54,20 @@ def write_radio_map(path: Path, points: SurveyPoints, store: Store, *, force: bo
     """
     refuse_radio_map_path(path, force=force)
     meta = {"schema": SCHEMA, "store": store.id, "receivers": [r.id for r in store.receivers]}
+    arrays: dict[str, Any] = {
+        name: np.empty(0) if points is None else getattr(points, name) for name in _COLUMNS
+    }
+    arrays["receiver"] = np.empty(0, np.int16) if points is None else points.receiver
+    if learned is not None:
+        arrays |= {f"learned_{name}": getattr(learned, name) for name in _LEARNED}
+        arrays["learned_receiver"] = learned.receiver
+        if learned.p0_dbm is not None and learned.exponent is not None:
+            arrays |= {"law_p0_dbm": learned.p0_dbm, "law_exponent": learned.exponent}
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(partial, "wb") as file:
-            np.savez_compressed(
-                file,
-                meta=np.frombuffer(json.dumps(meta).encode(), np.uint8),
-                x_m=points.x_m,
-                y_m=points.y_m,
-                z_m=points.z_m,
-                receiver=points.receiver,
-                rssi_dbm=points.rssi_dbm,
-                count=points.count,
-            )
+            meta_bytes = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+            np.savez_compressed(file, meta=meta_bytes, **arrays)
         partial.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -101,11 +115,15 @@ def read_radio_map(path: Path, store: Store, grid: CellGrid) -> RadioMap:
     ConfigError
         The file is unreadable, is no radio map, or knows no receiver of this store.
     """
-    points = _read_points(path, store)
+    points, learned = read_radio_map_parts(path, store)
     try:
-        return fit_radio_map(store, grid, points)
+        anchor = None if points is None else fit_radio_map(store, grid, points)
+        if learned is not None:
+            return apply_learned(anchor, store, grid, learned)
     except ValueError as error:
         raise ConfigError(f"{path}: does not fit store '{store.id}': {error}") from error
+    assert anchor is not None, "a file has a survey or a law"
+    return anchor
 
 
 def radio_map_of(store: Store, grid: CellGrid, override: Path | None = None) -> RadioMap:
@@ -140,17 +158,37 @@ _NOT_OURS = (
 """What numpy and zipfile raise on bytes that are no archive of arrays, or a damaged one."""
 
 
-def _read_points(path: Path, store: Store) -> SurveyPoints:
+def read_radio_map_parts(path: Path, store: Store) -> tuple[SurveyPoints | None, Learned | None]:
+    """Read what a radio map was made of.
+
+    Parameters
+    ----------
+    path : the file
+    store : its receivers are matched by name
+
+    Returns
+    -------
+    points : the survey, None in a map learned from traffic alone
+    learned : what traffic has taught, None in a map of a survey alone
+
+    Raises
+    ------
+    ConfigError
+        As `read_radio_map`.
+    """
     remedy = "make one with `fanous survey fit`"
     try:
         # Opened here, because numpy leaves a damaged archive open.
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             meta = json.loads(file["meta"].tobytes())
-            columns = {name: np.asarray(file[name], np.float64) for name in _COLUMNS}
-            receiver = np.asarray(file["receiver"], np.int64)
-        schema, names = meta["schema"], list(meta["receivers"])
-        if schema == SCHEMA:
-            _refuse_impossible(columns, receiver, len(names))
+            schema, names = meta["schema"], [str(name) for name in meta["receivers"]]
+            ours = schema == SCHEMA
+            columns = _columns(file, _COLUMNS, "", len(names) if ours else None)
+            law, known = None, None
+            if ours and "learned_x_m" in file:
+                known = _columns(file, _LEARNED, "learned_", len(names))
+                if "law_p0_dbm" in file:
+                    law = _law(file, len(names))
     except OSError as error:
         raise ConfigError(
             f"{path}: radio map cannot be read ({error.strerror or 'damaged'}); {remedy}"
@@ -160,20 +198,58 @@ def _read_points(path: Path, store: Store) -> SurveyPoints:
             f"{path}: no radio map, or a damaged one; expected a file written by "
             "`fanous survey fit`"
         ) from error
-    if schema != SCHEMA:
+    if not ours:
         raise wrong_value(f"{path}: schema", repr(SCHEMA), schema, f"; {remedy}")
-    known = {r.id: at for at, r in enumerate(store.receivers)}
-    here = np.array([known.get(str(name), -1) for name in names] or [-1], np.int64)[receiver]
-    if not (here >= 0).any():
+    at = {receiver.id: i for i, receiver in enumerate(store.receivers)}
+    here = np.array([at.get(name, -1) for name in names] or [-1], np.int64)
+    points = None if law is not None else SurveyPoints(**_of_this_store(columns, here))
+    measured = points is not None and len(points.receiver) > 0
+    if not measured and not (law is not None and (here >= 0).any()):
         raise ConfigError(
             f"{path}: expected receivers of store '{store.id}', got others alone; {remedy}"
         )
-    keep = here >= 0
-    return SurveyPoints(
-        receiver=here[keep].astype(np.int16),
-        refused=int((~keep).sum()),
-        **{name: column[keep] for name, column in columns.items()},
-    )
+    if known is None:
+        return points, None
+    p0, exponent = (None, None) if law is None else _law_here(law, here, len(store.receivers))
+    kept = _of_this_store(known, here)
+    del kept["refused"]
+    return points, Learned(p0_dbm=p0, exponent=exponent, **kept)
+
+
+def _columns(
+    file: Mapping[str, NDArray[Any]], names: Sequence[str], prefix: str, receivers: int | None
+) -> dict[str, NDArray[Any]]:
+    """Return some columns and their receivers; refuse what cannot be if their number is given."""
+    columns = {name: np.asarray(file[prefix + name], np.float64) for name in names}
+    receiver = np.asarray(file[f"{prefix}receiver"], np.int64)
+    if receivers is not None:
+        _refuse_impossible(columns, receiver, receivers)
+    return {**columns, "receiver": receiver}
+
+
+def _law(file: Mapping[str, NDArray[Any]], receivers: int) -> NDArray[np.float64]:
+    law = np.asarray([file["law_p0_dbm"], file["law_exponent"]], np.float64)
+    if law.shape != (2, receivers) or not np.isfinite(law).all():
+        raise ValueError("the law is not one of each receiver")
+    return law
+
+
+def _law_here(
+    law: NDArray[np.float64], here: NDArray[np.int64], receivers: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the law of this store's receivers; new ones get the mean."""
+    known = here >= 0
+    found = np.repeat(law[:, known].mean(axis=1, keepdims=True), receivers, axis=1)
+    found[:, here[known]] = law[:, known]
+    return found[0], found[1]
+
+
+def _of_this_store(columns: dict[str, NDArray[Any]], here: NDArray[np.int64]) -> dict[str, Any]:
+    """Turn the file's receivers into the store's, and leave out the others."""
+    receiver = here[columns["receiver"]]
+    keep = receiver >= 0
+    kept: dict[str, Any] = {name: column[keep] for name, column in columns.items()}
+    return {**kept, "receiver": receiver[keep].astype(np.int16), "refused": int((~keep).sum())}
 
 
 def _refuse_impossible(
@@ -187,3 +263,5 @@ def _refuse_impossible(
     for name, column in columns.items():
         if not np.isfinite(column[~np.isnan(column)] if name == "z_m" else column).all():
             raise ValueError(f"{name} is not finite")
+        if name == "weight" and not (column > 0).all():
+            raise ValueError("a residual without weight")

@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, str] = {
     "wire": "fanous.benchmarks.wire:measure",
     "outbox": "fanous.benchmarks.outbox:measure",
     "line-protocol": "fanous.benchmarks.line_protocol:measure",
+    "peers": "fanous.benchmarks.peers:measure",
     "pipeline": "fanous.benchmarks.pipeline:measure",
 }
 """Name to the function that measures: ``measure(*, quick, say) -> tuple[Figure, ...]``."""

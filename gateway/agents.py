@@ -60,20 +60,27 @@ class Agents:
         agent.readings += readings
         agent.dropped += dropped
 
-    def told(self, name: str, body: Mapping[str, Any], now_ns: int) -> bool:
+    def told(
+        self, name: str, body: Mapping[str, Any], now_ns: int, *, is_just_said: bool = False
+    ) -> bool:
         """Note a status; return whether the agent says it is online.
 
         Parameters
         ----------
         name : the agent
         body : the JSON of ``A/status``
-        now_ns : [ns] this machine's clock
+        now_ns : [ns] this machine's clock when it came
+        is_just_said : its clock's time can be compared with ours
         """
         agent = self._get(name, now_ns)
         agent.is_online = body.get("state") != "offline"
         outbox = _number(body.get("outbox"), ("batches", "rows", "size"))
         agent.outbox = None if outbox is None else int(outbox)
-        agent.clock_offset_ms = _number(body.get("clock"), ("offset_ms",))
+        agent.clock_offset_ms = _number(_part(body, "clock", "offset_ms"), ())
+        if agent.clock_offset_ms is None and is_just_said:
+            their_ns = _part(body, "clock", "now_ns")
+            if isinstance(their_ns, int) and 0 < their_ns < 1 << 63:
+                agent.clock_offset_ms = _number((their_ns - now_ns) / 1e6, ())
         agent.temperature_c = _number(body.get("temperature_c"), ())
         return agent.is_online
 
@@ -148,6 +155,11 @@ class Agents:
             agent = self._agents[name] = Agent(heard_ns=now_ns)
         agent.heard_ns = max(agent.heard_ns, now_ns)
         return agent
+
+
+def _part(body: Mapping[str, Any], table: str, key: str) -> object:
+    found = body.get(table)
+    return found.get(key) if isinstance(found, Mapping) else None
 
 
 def _number(value: object, keys: tuple[str, ...]) -> float | None:

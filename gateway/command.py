@@ -112,7 +112,8 @@ async def _run(settings: GatewaySettings) -> int:
     loop.add_signal_handler(signal.SIGTERM, ask, 0)
     loop.add_signal_handler(signal.SIGINT, ask, EXIT_INTERRUPTED)
     await service.start()
-    print(f"http://{settings.http.bind}:{service.http_port}/", flush=True)
+    host = f"[{settings.http.bind}]" if ":" in settings.http.bind else settings.http.bind
+    print(f"http://{host}:{service.http_port}/", flush=True)
     ended = asyncio.create_task(service.wait(), name="ended")
     asked = asyncio.create_task(stopping.wait(), name="asked")
     try:

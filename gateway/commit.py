@@ -3,30 +3,39 @@
 Rules of the file: architecture, invariant 5. A batch is decoded, committed and only
 then acknowledged, to the broker (MQTT) and to its agent (`A/ack`, cumulative, again
 for every duplicate). A malformed batch is refused whole, counted by reason, kept as
-a dead letter and acknowledged; its payload is not kept where the reason is a raw
-identifier. When the disk refuses, nothing is acknowledged and the group is tried again.
+a dead letter and acknowledged wherever its boot, kind and seq can be read; its payload
+is not kept where it may hold a raw identifier. When the disk refuses, nothing is
+acknowledged and the group is tried again.
 """
 
+import dataclasses
+import io
+import json
 import logging
+import re
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import msgspec
+import zstandard
 
 from gateway.journal import Appended, DeadLetter, Entry, Journal
 from gateway.subscriber import Arrived
-from ingest.batch import KINDS, BatchError, Kind
-from ingest.columns import DecodedBatch, decode_batch
+from ingest.batch import KINDS, SCHEMA_ZSTD, BatchError
+from ingest.columns import INFLATED_BYTES_MAX, DecodedBatch, decode_batch
 from ingest.identifiers import is_name
 from ingest.topics import Topic, agent_topic, parse_topic
 
 _LOG = logging.getLogger(__name__)
 _STATUS_BYTES_MAX = 64 * 1024
 _REASONS_WITH_IDENTITIES = ("identity", "tag")
+_RAW_TAG = re.compile(
+    rb"\b(?:ble|ibeacon|eddystone|altbeacon|nfc|em4100|wiegand|name):[0-9a-z]", re.IGNORECASE
+)
 _RETRY_S = 1.0
 
 
@@ -53,11 +62,12 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What an agent said about itself."""
+    """What an agent said about itself; `is_retained`: at some time, not just now."""
 
     agent: str
     received_ns: int
     body: dict[str, Any]
+    is_retained: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,11 +145,10 @@ class Committer:
             return Committed()
         for letter in letters:
             self._tell_refused(letter.reason)
-        for arrived in others:
+        # Also those that are not stored because too much before them is missing: unanswered
+        # they would fill the broker's window. Their agent has no A/ack and sends them again.
+        for arrived in (*others, *(arrived for arrived, _, _ in entries)):
             self._courier.acknowledge(arrived)
-        for at, (arrived, _, _) in enumerate(entries):
-            if at not in appended.ahead:
-                self._courier.acknowledge(arrived)
         self._publish_acks(appended)
         return Committed(
             batches=tuple(
@@ -235,39 +244,47 @@ def _entry(batch: DecodedBatch, arrived: Arrived) -> Entry:
 
 
 def _dead_letter(arrived: Arrived, topic: Topic | None, reason: str) -> DeadLetter:
+    plain = _inflated(arrived.payload)
+    may_name_somebody = reason in _REASONS_WITH_IDENTITIES or _RAW_TAG.search(plain) is not None
     letter = DeadLetter(
         topic=arrived.topic,
         reason=reason,
         received_ns=arrived.received_ns,
-        payload=b"" if reason in _REASONS_WITH_IDENTITIES else arrived.payload,
+        payload=b"" if may_name_somebody else arrived.payload,
     )
-    read = _loose(arrived.payload)
-    boot, seq = read.get("boot"), read.get("seq")
-    kind: Kind | None = topic.kind if topic is not None else None
-    numbered = isinstance(seq, int) and not isinstance(seq, bool) and 0 < seq < 1 << 62
-    if topic is None or kind is None or read.get("kind") not in KINDS or read["kind"] != kind:
+    read = _loose(plain)
+    boot, kind, seq = read.get("boot"), read.get("kind"), read.get("seq")
+    if topic is None or topic.kind is None or kind not in KINDS:
         return letter
+    numbered = isinstance(seq, int) and not isinstance(seq, bool) and 0 < seq < 1 << 62
     if not isinstance(boot, str) or not is_name(boot) or not numbered:
         return letter
-    return DeadLetter(
-        topic=letter.topic,
-        reason=reason,
-        received_ns=letter.received_ns,
-        payload=letter.payload,
-        agent=topic.agent,
-        boot=boot,
-        kind=kind,
-        seq=seq,
-    )
+    return dataclasses.replace(letter, agent=topic.agent, boot=boot, kind=kind, seq=seq)
+
+
+def _inflated(payload: bytes) -> bytes:
+    """Return what a zstd wrapper holds, as far as it may be long; other payloads as they are."""
+    if payload[:1] == b"{":
+        return payload
+    wrapper = _loose(payload)
+    data = wrapper.get("data")
+    if wrapper.get("schema") != SCHEMA_ZSTD or not isinstance(data, bytes):
+        return payload
+    try:
+        reader = zstandard.ZstdDecompressor(max_window_size=8 * 1024 * 1024).stream_reader(
+            io.BytesIO(data)
+        )
+        return reader.read(INFLATED_BYTES_MAX)
+    except (zstandard.ZstdError, MemoryError):
+        return payload
 
 
 def _loose(payload: bytes) -> dict[Any, Any]:
     """Read what can be read of a batch that is refused; {} when nothing can."""
-    decode: Callable[[bytes], Any] = (
-        msgspec.json.decode if payload[:1] == b"{" else msgspec.msgpack.decode
-    )
+    is_json = payload[:1] == b"{"
     try:
-        read = decode(payload)
+        # The standard library also reads the NaN that it writes itself.
+        read: Any = json.loads(payload) if is_json else msgspec.msgpack.decode(payload)
     except (ValueError, RecursionError, OverflowError):
         return {}
     return read if isinstance(read, dict) else {}
@@ -282,4 +299,9 @@ def _read_status(agent: str, arrived: Arrived) -> Status | None:
         return None
     if not isinstance(body, dict):
         return None
-    return Status(agent=agent, received_ns=arrived.received_ns, body=body)
+    return Status(
+        agent=agent,
+        received_ns=arrived.received_ns,
+        body=body,
+        is_retained=arrived.is_retained,
+    )

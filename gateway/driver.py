@@ -155,7 +155,9 @@ class Driver:
         """
         keep = self._in_time(batch.t_ns, received_ns)
         taps: Taps | None = None
-        if batch.kind == "ble":
+        if not batch.rows:
+            pass  # it stands for rows that its outbox had to drop; it may have no columns
+        elif batch.kind == "ble":
             self._feed_readings(batch, keep)
         elif batch.kind == "tap":
             taps = self._feed_taps(batch, keep)
@@ -165,7 +167,8 @@ class Driver:
         if self._clock == "wall":
             event_ns = min(event_ns, received_ns + AHEAD_MAX_NS)
         if event_ns:
-            self.watermark.add(batch.agent, event_ns, received_ns)
+            is_complete = batch.complete_ns > 0
+            self.watermark.add(batch.agent, event_ns, received_ns, is_complete=is_complete)
         return taps
 
     def taps_of(self, batch: DecodedBatch, received_ns: int) -> list[tuple[int, str, str]]:
@@ -216,11 +219,13 @@ class Driver:
         ----------
         to_ns : as `due_ns` returned it, now or when it was recorded
         """
+        if self._closed_ns is not None and self._closed_ns - self._expired_ns >= MINUTE_NS:
+            # Not after this advance: its output has ids that must stay known until the next.
+            self._expired_ns = self._closed_ns
+            before_ns = self._closed_ns - 2 * self._visit_gap_ns
+            self.tags.expire(before_ns, self.engine.active_tags())
         output = self.engine.advance(to_ns)
         self._closed_ns = to_ns
-        if to_ns - self._expired_ns >= MINUTE_NS:
-            self._expired_ns = to_ns
-            self.tags.expire(to_ns - 2 * self._visit_gap_ns, self.engine.active_tags())
         return output
 
     def finish(self) -> Output:
@@ -268,7 +273,7 @@ class Driver:
         receiver, known = self._indices(batch.receiver, self._receivers, "receiver")
         possible = possible_rssi(batch.rssi_dbm)
         self._drop("rssi_impossible", keep & known & ~possible)
-        tag, has_id = self._tag_ids(batch.tag, batch.t_ns)
+        tag, has_id = self._tag_ids(batch.tag, batch.t_ns[keep])
         self._drop("tag_table_full", keep & known & possible & ~has_id)
         keep = keep & known & possible & has_id
         if keep.any():
@@ -281,7 +286,7 @@ class Driver:
         assert batch.tap_point is not None
         assert batch.tag is not None
         tap_point, known = self._indices(batch.tap_point, self._tap_points, "tap_point")
-        tag, has_id = self._tag_ids(batch.tag, batch.t_ns)
+        tag, has_id = self._tag_ids(batch.tag, batch.t_ns[keep])
         self._drop("tag_table_full", keep & known & ~has_id)
         keep = keep & known & has_id
         if not keep.any():
@@ -338,11 +343,11 @@ class Driver:
         self.counts.unknown[key] += rows
 
     def _tag_ids(
-        self, column: Coded, t_ns: NDArray[np.int64]
+        self, column: Coded, kept_t_ns: NDArray[np.int64]
     ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        if not len(t_ns):
-            return np.empty(0, dtype=np.int32), np.empty(0, dtype=np.bool_)
-        ids = self.tags.ids(column.values, int(t_ns.max()))[column.codes]
+        if not len(kept_t_ns):  # nothing is used; a time that was set aside may keep no tag
+            return np.full(len(column.codes), -1, np.int32), np.zeros(len(column.codes), np.bool_)
+        ids = self.tags.ids(column.values, int(kept_t_ns.max()))[column.codes]
         return ids, ids >= 0
 
     def _drop(self, reason: str, rows: NDArray[np.bool_]) -> None:

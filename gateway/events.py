@@ -8,17 +8,19 @@ CloudEvents 1.0.2, JSON event format, structured mode.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from analytics.rows import Output, QueueMinute, SensorHealth, ShelfEvent, ShelfStock
+from analytics.rows import Output, QueueMinute, SensorHealth, ShelfEvent, ShelfStock, Visit
 from analytics.store import Store
 from ingest.topics import event_topic
 
 _SHELF_EVENT_NAMES = {"look": "shelf.looked", "pick": "shelf.picked", "return": "shelf.returned"}
+_NO_VISIT: Mapping[str, Any] = dict.fromkeys(field.name for field in fields(Visit))
+"""The columns of a visit of which nothing is known yet."""
 _FAULTS = ("stuck", "noisy", "offset", "silent")
 
 
@@ -136,7 +138,7 @@ class EventFinder:
                 id=f"{visit}/started",
                 t_ns=start_ns,
                 subject=tag,
-                data={"visit": visit, "tag": tag, "start_ns": start_ns},
+                data={**_NO_VISIT, "visit": visit, "tag": tag, "start_ns": start_ns},
             )
             for visit, tag, start_ns in output.visits_started
         ]

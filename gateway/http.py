@@ -9,6 +9,7 @@ outside (Content-Security-Policy). Streams end when the server stops.
 
 import asyncio
 import hmac
+import logging
 import re
 import secrets
 import socket
@@ -19,6 +20,7 @@ from typing import Any, Protocol
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.http_rows import BadQueryError, read_list
 from gateway.live import LiveHub
@@ -27,6 +29,7 @@ from gateway.result_store import ResultStore
 from gateway.settings import HttpSettings, is_loopback, read_secret
 from ingest.config import ConfigError
 
+_LOG = logging.getLogger(__name__)
 PAGE_DIR = Path(__file__).parent / "page"
 POLICY = (
     "default-src 'self'; base-uri 'none'; object-src 'none'; "
@@ -177,8 +180,13 @@ class HttpServer:
             response = refused if refused is not None else await handler(request)
         except web.HTTPException as error:
             response = problem(error.status, error.reason)
+            if "Allow" in error.headers:
+                response.headers["Allow"] = error.headers["Allow"]
         except BadQueryError as error:
             response = problem(400, str(error))
+        except Exception:
+            _LOG.exception("a request failed")
+            response = problem(500, "something is wrong here; the log of the gateway says what")
         if not response.prepared:
             response.headers.setdefault("Content-Security-Policy", POLICY)
             response.headers.setdefault("X-Content-Type-Options", "nosniff")
@@ -212,7 +220,10 @@ class HttpServer:
         )
 
     async def _login(self, request: web.Request) -> web.StreamResponse:
-        form = await request.post()
+        try:
+            form = await request.post()
+        except (ValueError, LookupError, HttpProcessingError) as error:
+            raise BadQueryError("expected a form with the field 'token'") from error
         if not self._is_token(str(form.get("token", ""))):
             return web.Response(status=401, text=_SIGN_IN, content_type="text/html")
         session = secrets.token_urlsafe(32)

@@ -10,7 +10,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -89,10 +89,7 @@ def read_list(results: ResultStore, name: str, query: Mapping[str, str]) -> Page
     if query.get("format", "json") not in ("json", "csv"):
         raise BadQueryError(f"format: expected json or csv, got {query['format'][:20]!r}")
     if name == "transitions":
-        found = transitions_between(results, from_ns, to_ns)
-        columns = COLUMNS["transitions"]
-        rows = [tuple(asdict(row).values()) for row in found]
-        return Page(columns=columns, rows=rows, next_query=None, extra={})
+        return _transitions_page(results, query, (from_ns, to_ns))
     if name == "heatmap":
         return _heatmap(results, query, from_ns, to_ns)
     table = LISTS[name]
@@ -130,7 +127,7 @@ def read_time(text: str | None, name: str, default: int) -> int:
         return max(-T_MAX_NS, min(int(text), T_MAX_NS))
     try:
         # A plus sign in a query string arrives as a space.
-        whole, _, rest = text.replace(" ", "+").partition(".")
+        whole, _, rest = text.upper().replace(" ", "+").partition(".")
         digits = len(rest) - len(rest.lstrip("0123456789"))
         moment = datetime.fromisoformat(whole + rest[digits:])
         if moment.tzinfo is None:
@@ -141,7 +138,7 @@ def read_time(text: str | None, name: str, default: int) -> int:
         raise BadQueryError(
             f"{name}: expected RFC 3339 (2026-01-31T09:00:00Z) or nanoseconds, got {text[:40]!r}"
         ) from error
-    return whole_s * 1_000_000_000 + decimals
+    return max(-T_MAX_NS, min(whole_s * 1_000_000_000 + decimals, T_MAX_NS))
 
 
 def _table_page(
@@ -161,6 +158,32 @@ def _table_page(
         f"WHERE {where} ORDER BY {columns} LIMIT ?",
         [*parameters, limit + 1],
     )
+    return _page(table, rows, limit, order, query)
+
+
+def _transitions_page(
+    results: ResultStore, query: Mapping[str, str], between: tuple[int, int]
+) -> Page:
+    limit = _integer(query.get("limit"), "limit", LIMIT_DEFAULT, 1, LIMIT_MAX)
+    order = ("layer", "from_zone", "to_zone")
+    after = _read_after(query.get("after"), len(order))
+    begin = [] if after is None else [str(part) for part in after]
+    rows: list[tuple[Any, ...]] = [
+        astuple(row)
+        for row in transitions_between(results, *between)  # in this very order
+        if [row.layer, row.from_zone, row.to_zone] > begin
+    ]
+    return _page("transitions", rows[: limit + 1], limit, order, query)
+
+
+def _page(
+    table: str,
+    rows: list[tuple[Any, ...]],
+    limit: int,
+    order: Sequence[str],
+    query: Mapping[str, str],
+) -> Page:
+    """Return the first rows as a page; one more than `limit` means that there is a next."""
     next_query = None
     if len(rows) > limit:
         rows = rows[:limit]
@@ -222,6 +245,8 @@ def _read_after(text: str | None, length: int) -> list[Any] | None:
         key = None
     if not isinstance(key, list) or len(key) != length:
         raise BadQueryError("after: expected what a 'next' address held")
-    if not all(isinstance(part, str) or (type(part) is int and part <= T_MAX_NS) for part in key):
+    if not all(
+        isinstance(part, str) or (type(part) is int and abs(part) <= T_MAX_NS) for part in key
+    ):
         raise BadQueryError("after: expected what a 'next' address held")
     return key

@@ -3,19 +3,24 @@
 Rules of the file: a person is never a tag, and their pseudonym becomes a field only
 through the gate; rows over a period carry its end; a point's time carries the hash
 of its row's id. Counts per minute (taps) are flushed when event time has passed the
-minute. `shelf_residence`, `earlier_visits` and `days_since_last` are later issues.
+minute. `shelf_residence` is a later issue.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from analytics.rows import Output, Transition
+from analytics.geometry import polygon_area
+from analytics.rows import Occupancy, Output, Transition
 from analytics.store import Store
 from gateway.gate import Gate
 from gateway.line_protocol import Point, encode_point, stamp_ns
+from gateway.peaks import MINUTE_NS, Peaks
+from gateway.visit_history import History
 
-MINUTE_NS = 60_000_000_000
 HOUR_NS = 60 * MINUTE_NS
+CONGESTED_M2 = 1.4
+"""Less floor than this for each person is congestion: level of service D of walkways begins
+at 15 square feet (Fruin 1971, Pedestrian Planning and Design)."""
 
 
 class PointMaker:
@@ -30,22 +35,23 @@ class PointMaker:
         self._gate = gate
         self._identity = identity
         self._zone_kind = {zone.id: zone.kind for zone in store.zones}
+        self._area_m2 = {zone.id: polygon_area(zone.polygon_m) for zone in store.zones}
         self._role = {point.id: point.role for point in store.tap_points}
+        self._peaks = Peaks(store)
         self._taps: dict[int, dict[str, int]] = {}
         self._changed: set[int] = set()
         self._minutes_max = minutes_max
         self._hour_end_ns: int | None = None
 
-    def of_output(self, output: Output) -> list[Point]:
+    def of_output(self, output: Output, histories: Mapping[str, History]) -> list[Point]:
         """Return the points of one output; provisional and retracted shelf events give none.
 
         Parameters
         ----------
-        output : what the engine produced
+        output : what the engine produced; this method takes outputs in their order
+        histories : by visit, of the visits in it
         """
-        points = [self._point("occupancy", row.t_ns, None, {"zone": row.zone}, {
-            "people": row.people, "state": "busy" if row.people else "empty",
-        }) for row in output.occupancy]  # fmt: skip
+        points = self._of_occupancy(output)
         for dwell in output.dwells:
             fields = {
                 name: getattr(dwell, name)
@@ -62,15 +68,20 @@ class PointMaker:
                     *("shelf_s", "picks", "returns", "path", "visit"),
                 )
             }
+            history = histories[visit.visit]
+            fields["earlier_visits"] = history.earlier_visits
+            fields["days_since_last"] = history.days_since_last
             fields["visitor"] = self._visitor(visit.tag)
             tags = {"purpose": visit.purpose}
             points.append(self._point("visit", visit.end_ns, visit.visit, tags, fields))
+        visit_of = dict(output.shelf_visits)
         for event in output.shelf_events:
             if event.status == "final":
                 tags = {"shelf": event.shelf, "gtin": event.gtin or "", "kind": event.kind}
                 fields = {
                     name: getattr(event, name) for name in ("quantity", "delta_g", "confidence")
                 }
+                fields["visit"] = visit_of.get(event.event)
                 points.append(self._point("shelf_event", event.t_ns, event.event, tags, fields))
         for stock in output.shelf_stock:
             fields = {
@@ -85,6 +96,15 @@ class PointMaker:
             }
             points.append(self._point("queue", queue.t_ns, None, {"zone": queue.zone}, fields))
         return points
+
+    def note_told(self, output: Output) -> None:
+        """Take an output whose points were made before, in its place among the others.
+
+        Parameters
+        ----------
+        output : what the engine produced again
+        """
+        self._of_occupancy(output)
 
     def count_taps(self, t_ns: Iterable[int], tap_points: Iterable[str]) -> None:
         """Count taps into their minutes.
@@ -154,6 +174,20 @@ class PointMaker:
         """
         return self._point("agent", t_ns, None, {"agent": agent}, fields)
 
+    def _of_occupancy(self, output: Output) -> list[Point]:
+        for block in output.positions:
+            self._peaks.count(block)
+        points = [self._of_minute(row) for row in output.occupancy]
+        if output.occupancy:
+            self._peaks.forget(max(row.t_ns for row in output.occupancy))
+        return points
+
+    def _of_minute(self, row: Occupancy) -> Point:
+        most = max(row.people, self._peaks.most(row.t_ns, row.zone))
+        state = occupancy_state(row.people, most, self._area_m2[row.zone])
+        fields = {"people": row.people, "max": most, "state": state}
+        return self._point("occupancy", row.t_ns, None, {"zone": row.zone}, fields)
+
     def _visitor(self, tag: str) -> str | None:
         if self._identity == "none":
             return None
@@ -173,6 +207,31 @@ class PointMaker:
             fields=fields,
             t_ns=stamp_ns(t_ns, row_id),
         )
+
+
+def occupancy_state(people: int, most: int, area_m2: float) -> str:
+    """Return a zone's state in one minute: empty, busy or congested.
+
+    Parameters
+    ----------
+    people : rounded mean of the minute
+    most : the most at one moment
+    area_m2 : [m²] of the zone
+
+    Returns
+    -------
+    str
+        "empty": nobody at any moment. "congested": two people or more, and less than
+        `CONGESTED_M2` of floor for each on average. Else "busy".
+
+    Examples
+    --------
+    >>> occupancy_state(0, 0, 20.0), occupancy_state(0, 1, 20.0), occupancy_state(15, 17, 20.0)
+    ('empty', 'busy', 'congested')
+    """
+    if most == 0:
+        return "empty"
+    return "congested" if people >= 2 and people * CONGESTED_M2 > area_m2 else "busy"
 
 
 def encode_points(points: Iterable[Point]) -> list[bytes]:

@@ -2,15 +2,19 @@
 
 Rules of the file: an event leaves the queue when the broker has taken it; after an
 outage or a restart some go twice, with the same id. Nothing is held in memory beyond
-one portion.
+one portion. A portion is handed over in a thread and answered in another, and the loop
+hears of it once: the engine holds the interpreter for milliseconds at a time, and each
+change of threads waits for it.
 """
 
 import asyncio
+import threading
+from collections.abc import Sequence
 
 from gateway.result_store import ResultStore
 from gateway.subscriber import Subscriber
 
-PORTION_MAX = 100
+PORTION_MAX = 500
 _ANSWER_S = 1.0
 _ANSWER_TRIES = 10
 _IDLE_S = 1.0
@@ -29,8 +33,7 @@ class EventPublisher:
         self._subscriber = subscriber
         self._results = results
         self._wake = asyncio.Event()
-        self._open: set[int] = set()
-        self._answered = asyncio.Event()
+        self._answers = _Answers()
 
     def wake(self) -> None:
         """Say that there is something to publish; from the loop's thread."""
@@ -43,8 +46,8 @@ class EventPublisher:
         ----------
         stopping : ends it
         """
-        loop = asyncio.get_running_loop()
-        self._subscriber.on_published = lambda mid: _from_thread(loop, self._note, mid)
+        self._answers = _Answers(asyncio.get_running_loop())
+        self._subscriber.on_published = self._answers.note
         while not stopping.is_set():
             self._wake.clear()
             more = self._subscriber.is_connected and await self._publish_portion(stopping)
@@ -59,23 +62,30 @@ class EventPublisher:
         rows = await asyncio.to_thread(self._results.next_events, 0, PORTION_MAX)
         if not rows:
             return False
-        self._open.clear()
-        self._answered.clear()
-        for _, topic, payload in rows:
-            # Answers come through the loop, so none is noted before this loop has ended.
-            self._open.add(self._subscriber.publish(topic, payload))
-        if 0 in self._open:
+        answers = self._answers
+        answers.begin()
+        if not await asyncio.to_thread(self._hand_over, rows):
             return False
         if not await self._is_answered(stopping):
             return False
         await asyncio.to_thread(self._results.events_sent, rows[-1][0])
         return True
 
+    def _hand_over(self, rows: Sequence[tuple[int, str, bytes]]) -> bool:
+        """Publish all rows; return whether the client took them."""
+        for _, topic, payload in rows:
+            mid = self._subscriber.publish(topic, payload)
+            if not mid:
+                return False
+            self._answers.expect(mid)
+        self._answers.end()
+        return True
+
     async def _is_answered(self, stopping: asyncio.Event) -> bool:
         """Wait for the broker's answers: long, or a moment when the service is stopping."""
         for _ in range(_ANSWER_TRIES):
             try:
-                await asyncio.wait_for(self._answered.wait(), _ANSWER_S)
+                await asyncio.wait_for(self._answers.all_came.wait(), _ANSWER_S)
             except TimeoutError:
                 if stopping.is_set():
                     return False
@@ -83,14 +93,53 @@ class EventPublisher:
             return True
         return False
 
-    def _note(self, mid: int) -> None:
-        self._open.discard(mid)
-        if not self._open:
-            self._answered.set()
 
+class _Answers:
+    """The broker's answers to one portion; `note` is called by the network thread."""
 
-def _from_thread(loop: asyncio.AbstractEventLoop, note: "object", mid: int) -> None:
-    try:
-        loop.call_soon_threadsafe(note, mid)  # type: ignore[arg-type]
-    except RuntimeError:
-        pass  # the loop has closed: the service is gone, the event is still in the queue
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._loop = loop
+        self._lock = threading.Lock()
+        self._open: set[int] = set()
+        self._early: set[int] = set()
+        self._is_whole = False
+        self.all_came = asyncio.Event()
+
+    def begin(self) -> None:
+        """Start a portion; in the loop."""
+        with self._lock:
+            self._open.clear()
+            self._early.clear()
+            self._is_whole = False
+        self.all_came.clear()
+
+    def expect(self, mid: int) -> None:
+        """Wait for the answer to a message, which may have come already."""
+        with self._lock:
+            if mid in self._early:
+                self._early.discard(mid)
+            else:
+                self._open.add(mid)
+
+    def end(self) -> None:
+        """Say that the portion is handed over."""
+        with self._lock:
+            self._is_whole = True
+            self._tell_when_all_came()
+
+    def note(self, mid: int) -> None:
+        """Take an answer, perhaps to something else."""
+        with self._lock:
+            if mid in self._open:
+                self._open.discard(mid)
+                self._tell_when_all_came()
+            elif not self._is_whole:
+                self._early.add(mid)
+
+    def _tell_when_all_came(self) -> None:
+        if self._open or not self._is_whole or self._loop is None:
+            return
+        try:
+            self._loop.call_soon_threadsafe(self.all_came.set)
+        except RuntimeError:
+            pass  # the loop has closed: the service is gone, the event is still in the queue

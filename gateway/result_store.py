@@ -54,6 +54,7 @@ CREATE TABLE IF NOT EXISTS outgoing_lines (
 CREATE TABLE IF NOT EXISTS refused_lines (
     id INTEGER PRIMARY KEY AUTOINCREMENT, line BLOB NOT NULL, reason TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS dwells_by_visit ON dwells (visit, layer, start_ns);
+CREATE INDEX IF NOT EXISTS visits_by_tag ON visits (tag, start_ns);
 """
 
 

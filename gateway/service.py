@@ -21,12 +21,13 @@ from analytics.rows import Output
 from gateway.agent_watch import AgentWatch
 from gateway.agents import Agents
 from gateway.assembly import EngineMaker, lock_state_dir, make_subscriber, read_engine_maker
-from gateway.commit import Accepted, Committed, Committer, is_tap
+from gateway.commit import Accepted, Committer
 from gateway.driver import Driver
 from gateway.events import Event, EventFinder
 from gateway.gate import Gate
 from gateway.http import HttpServer, bind_socket
 from gateway.influx import InfluxSink
+from gateway.intake import Intake
 from gateway.journal import Journal
 from gateway.live import EVENTS_MAX, LiveHub, LivePicture
 from gateway.points import PointMaker
@@ -36,20 +37,13 @@ from gateway.settings import GatewaySettings, check_settings, prepare_state_dir
 from gateway.showing import Showing
 from gateway.stepper import Stepper, StepResult
 from gateway.store_tags import with_pseudonymous_staff
-from gateway.subscriber import next_group
 from ingest.store_file import read_store
 from ingest.topics import live_topic
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
-Group = tuple[tuple[Accepted, ...], tuple[tuple[str, bool], ...]]
-"""Committed batches, and which agents said that they come or go."""
-GROUPS_WAITING_MAX = 64
-GROUP_MESSAGES_MAX = 16
-STEP_BATCHES_MAX = 512
 IDLE_STEP_S = 0.25
 STOP_S = 5.0
-TRIM_EVERY_S = 10.0
 
 
 class Service:
@@ -84,11 +78,8 @@ class Service:
         self._listeners: list[Callable[[Output], None]] = []
         self._stopping = asyncio.Event()
         self._stop_thread = threading.Event()
-        self._groups: asyncio.Queue[Group] = asyncio.Queue(GROUPS_WAITING_MAX)
-        self._handled_count = 0
         self._is_finished = False
         self._new_events: deque[dict[str, Any]] = deque(maxlen=4 * EVENTS_MAX)
-        self._commit_pool = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._engine_pool = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._sink_pool = ThreadPoolExecutor(1, thread_name_prefix="influxdb")
         self._runner: asyncio.Task[None] | None = None
@@ -168,6 +159,7 @@ class Service:
             return
         self._stopping.set()
         self._stop_thread.set()
+        self._intake.stop()
         self._publisher.wake()
         await self._http.stop()
         if self._runner is not None:
@@ -176,7 +168,8 @@ class Service:
                 self._runner.cancel()
             await asyncio.gather(self._runner, return_exceptions=True)
         await asyncio.to_thread(self.subscriber.stop)
-        for pool in (self._commit_pool, self._engine_pool, self._sink_pool):
+        await asyncio.to_thread(self._intake.close)
+        for pool in (self._engine_pool, self._sink_pool):
             await asyncio.to_thread(pool.shutdown)
         if self.influx is not None:
             self.influx.close()
@@ -235,6 +228,16 @@ class Service:
             identity=settings.identity,
             batch_bytes_max=settings.journal.batch_max_kb * 1024,
         )
+        self._intake = Intake(
+            self.subscriber,
+            self.committer,
+            self.journal,
+            self.results,
+            self.agents,
+            tell_taps=self._stepper.tell_taps,
+            group_s=settings.journal.commit_ms / 1000.0,
+            compares_clocks=settings.clock == "wall",
+        )
         self.influx = InfluxSink(influx, self.results) if influx else None
         self.picture = LivePicture(self.store)
         self.hub = LiveHub()
@@ -243,60 +246,12 @@ class Service:
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._commit_loop(), name="commit")
+            group.create_task(self._intake.run(self._tell), name="intake")
             group.create_task(self._engine_loop(), name="engine")
             group.create_task(self._live_loop(), name="live")
             group.create_task(self._publisher.run(self._stopping), name="events")
             if self.influx is not None:
                 group.create_task(self._influx_loop(self.influx), name="influxdb")
-
-    async def _commit_loop(self) -> None:
-        trimmed_s = time.monotonic()
-        while not self._stopping.is_set():
-            committed, taps = await self._in(self._commit_pool, self._commit_group)
-            self._tell(taps)
-            for accepted in committed.batches:
-                readings = accepted.batch.rows if accepted.batch.kind == "ble" else 0
-                self.agents.heard(
-                    accepted.batch.agent,
-                    accepted.received_ns,
-                    readings=readings,
-                    dropped=accepted.batch.dropped,
-                )
-            told = tuple(
-                (status.agent, self.agents.told(status.agent, status.body, self.now_ns()))
-                for status in committed.statuses
-            )
-            if committed.batches or told:
-                await self._put((committed.batches, told))
-            self._handled_count += committed.messages
-            if time.monotonic() - trimmed_s > TRIM_EVERY_S:
-                trimmed_s = time.monotonic()
-                await self._in(self._commit_pool, self._trim)
-
-    def _commit_group(self) -> tuple[Committed, list[Event]]:
-        group = next_group(
-            self.subscriber.inbox,
-            wait_s=0.2,
-            group_s=self.settings.journal.commit_ms / 1000.0,
-            group_max=GROUP_MESSAGES_MAX,
-            is_urgent=is_tap,
-        )
-        committed = self.committer.commit(group, self._stop_thread)
-        # Taps are told here, from the thread that stored them: they do not wait for the engine.
-        return committed, self._stepper.tell_taps(committed.batches)
-
-    def _trim(self) -> None:
-        if self.journal.trim(self.results.progress_id()):
-            self.results.forget_steps(self.journal.first_id())
-
-    async def _put(self, group: Group) -> None:
-        while not self._stopping.is_set():
-            try:
-                await asyncio.wait_for(self._groups.put(group), 0.2)
-            except TimeoutError:
-                continue
-            return
 
     async def _engine_loop(self) -> None:
         read = await self._in(self._engine_pool, self._replay)
@@ -304,7 +259,7 @@ class Service:
             _LOG.info("journal replayed: %d batches", read)
         self.is_replaying = False
         while not self._stopping.is_set():
-            batches, told = await self._waiting_groups()
+            batches, told = await self._intake.next_batches(IDLE_STEP_S)
             if not self._is_finished:
                 result = await self._in(self._engine_pool, self._step, batches, told)
                 self._tell(result.events)
@@ -318,21 +273,15 @@ class Service:
             stopping=self._stop_thread.is_set,
         )
 
-    async def _waiting_groups(self) -> tuple[list[Accepted], list[tuple[str, bool]]]:
-        try:
-            group = await asyncio.wait_for(self._groups.get(), IDLE_STEP_S)
-        except TimeoutError:
-            return [], []
-        batches, told = list(group[0]), list(group[1])
-        while len(batches) < STEP_BATCHES_MAX and not self._groups.empty():
-            more, also = self._groups.get_nowait()
-            batches += more
-            told += also
-        return batches, told
-
     def _step(self, batches: list[Accepted], told: list[tuple[str, bool]]) -> StepResult:
         fresh = [b for b in batches if b.journal_id > self._stepper.journal_id]
-        result = self._stepper.step(fresh, self.now_ns())
+        now_ns = self.now_ns()
+        if not self.subscriber.is_connected:
+            self.driver.watermark.excuse(now_ns)
+        elif self._intake.is_behind:
+            # What has arrived and waits here is not late because this machine is behind.
+            now_ns = fresh[-1].received_ns if fresh else 0
+        result = self._stepper.step(fresh, now_ns)
         # An agent that says goodbye must not let time pass its own last batches.
         for agent, is_online in told:
             self.driver.watermark.set_online(agent, is_online)
@@ -376,7 +325,7 @@ class Service:
     def _is_drained(self) -> bool:
         return (
             not self.is_replaying
-            and self.subscriber.arrived_count == self._handled_count
+            and self._intake.has_all
             and self._stepper.journal_id >= self.journal.last_id()
         )
 

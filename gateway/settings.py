@@ -180,7 +180,8 @@ def broker_address(url: str) -> BrokerAddress:
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port, parts = None, None, urlsplit("")
-    if parts.scheme not in ("mqtt", "mqtts") or not host or parts.path or parts.query:
+    is_bare = not (parts.path.strip("/") or parts.query or parts.fragment)
+    if parts.scheme not in ("mqtt", "mqtts") or not host or port == 0 or not is_bare:
         raise ConfigError(
             f"[mqtt] url: expected mqtt://host:port or mqtts://host:port, got {_safe(url)!r}"
         )

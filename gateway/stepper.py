@@ -16,11 +16,13 @@ from gateway.driver import Driver, Taps
 from gateway.events import Event, EventFinder, Message, encode_event
 from gateway.flow import transitions_between
 from gateway.journal import Journal
-from gateway.points import PointMaker, encode_points
+from gateway.points import HOUR_NS, PointMaker, encode_points
 from gateway.result_store import ResultStore, Step
+from gateway.visit_history import histories
 from ingest.columns import DecodedBatch
 
 REPLAY_CHUNK = 256
+_ALWAYS_NS = 1 << 62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +116,12 @@ class Stepper:
         return events
 
     def finish(self) -> StepResult:
-        """End all visits and store what came of it."""
-        result = self._store(self.driver.finish(), [], None)
+        """End all visits and store what came of it, also of the minute and hour that are open."""
+        output = self.driver.finish()
+        result = self._store(output, [], None, complete_ns=_ALWAYS_NS)
+        if self._points is not None and self.driver.closed_ns is not None:
+            last_ns = max([self.driver.closed_ns, *(dwell.end_ns for dwell in output.dwells)])
+            self._queue_hours(-(-last_ns // HOUR_NS) * HOUR_NS)
         return StepResult(output=result.output, events=result.events, has_output=True)
 
     def replay(
@@ -158,6 +164,8 @@ class Stepper:
                 self.tell_taps([accepted])
                 self.step([accepted], received_ns)
             read += len(rows)
+        # No agent could be heard while the gateway was away: silence begins to count now.
+        self.driver.watermark.excuse(now_ns())
         if read and not stopping():
             self.step([], now_ns())
         return read
@@ -182,13 +190,24 @@ class Stepper:
         """Let the finder and the point maker see an output that is stored already."""
         self._finder.find(output)
         if self._points is not None and self.driver.closed_ns is not None:
+            self._points.note_told(output)
             self._points.of_taps(self.driver.closed_ns)
             self._points.of_hour(self.driver.closed_ns, lambda _from, _to: [])
 
-    def _store(self, output: Output, taps: Sequence[Taps], due_ns: int | None) -> StepResult:
+    def _store(
+        self,
+        output: Output,
+        taps: Sequence[Taps],
+        due_ns: int | None,
+        *,
+        complete_ns: int | None = None,
+    ) -> StepResult:
+        """Store an output; `complete_ns` [ns] says where event time is if not where ticks are."""
         events = self._finder.find(output)
         messages = [encode_event(event, self._store_id) for event in events]
-        lines = self._lines(output, taps)
+        lines = self._lines(
+            output, taps, self.driver.closed_ns if complete_ns is None else complete_ns
+        )
         is_empty = not any(getattr(output, name) for name in output.__dataclass_fields__)
         if due_ns is not None or events or lines or not is_empty:
             self._save(output, due_ns, lines, messages)
@@ -204,22 +223,27 @@ class Stepper:
             lines=lines,
             events=messages,
         )
-        if self._points is not None and due_ns is not None:
-            hourly = self._points.of_hour(
-                due_ns,
-                lambda from_ns, to_ns: transitions_between(
-                    self._results, from_ns, to_ns, layer="main"
-                ),
-            )
-            if hourly:
-                self._results.queue(lines=encode_points(hourly))
+        if due_ns is not None:
+            self._queue_hours(due_ns)
 
-    def _lines(self, output: Output, taps: Sequence[Taps]) -> list[bytes]:
+    def _queue_hours(self, complete_ns: int) -> None:
+        """Queue the transitions of the hours that are over."""
+        if self._points is None:
+            return
+        hourly = self._points.of_hour(
+            complete_ns,
+            lambda from_ns, to_ns: transitions_between(self._results, from_ns, to_ns, layer="main"),
+        )
+        if hourly:
+            self._results.queue(lines=encode_points(hourly))
+
+    def _lines(self, output: Output, taps: Sequence[Taps], complete_ns: int | None) -> list[bytes]:
         if self._points is None:
             return []
         for found in taps:
             self._points.count_taps(found.t_ns, found.tap_point)
-        points = self._points.of_output(output)
-        if self.driver.closed_ns is not None:
-            points += self._points.of_taps(self.driver.closed_ns)
+        before = histories(self._results, output.visits)
+        points = self._points.of_output(output, before)
+        if complete_ns is not None:
+            points += self._points.of_taps(complete_ns)
         return encode_points(points)

@@ -26,7 +26,7 @@ from gateway.settings import BrokerAddress
 
 _LOG = logging.getLogger(__name__)
 INBOX_MAX = 2048
-IN_FLIGHT_MAX = 100
+IN_FLIGHT_MAX = 500
 PUBLISH_QUEUE_MAX = 20_000
 
 
@@ -40,6 +40,7 @@ class Arrived:
     mid: int
     qos: int
     connection: int
+    is_retained: bool = False
 
 
 class Subscriber:
@@ -204,6 +205,7 @@ class Subscriber:
             mid=message.mid,
             qos=message.qos,
             connection=self._connection,
+            is_retained=message.retain,
         )
         self.arrived_count += 1
         while not self._stopping.is_set():

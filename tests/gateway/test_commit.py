@@ -1,8 +1,11 @@
 import json
+import math
 import queue
 import threading
 
+import msgspec
 import pytest
+import zstandard
 
 from gateway.commit import Committer, is_tap
 from gateway.journal import Journal
@@ -102,9 +105,53 @@ def test_a_malformed_batch_does_not_hold_back_its_stream(committer, courier):
     assert 2 == courier.published[-1][1]["seq"]
 
 
-def test_a_raw_identifier_is_not_kept(committer, journal):
-    _commit(committer, _arrived(readings(1, [(T0, "rx-1", "ble:b0b0b0b0b0b0", -60)])))
-    assert [b""] == [payload for _, _, payload in journal.dead_letters()]
+RAW = [(T0, "rx-1", "ble:b0b0b0b0b0b0", -60)]
+
+
+def _packed(body):
+    data = zstandard.ZstdCompressor().compress(msgspec.msgpack.encode(body))
+    return msgspec.msgpack.encode({"schema": "fanous.batch/1+zstd", "data": data})
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        readings(1, RAW),
+        readings(1, RAW, as_json=True).replace(b"[-60]", b"[-60,-61]"),
+        _packed({"schema": "fanous.batch/1", "columns": {"tag": ["NFC:04A1B2C3"]}}),
+        b"{ble:b0b0b0b0b0b0",
+    ],
+)
+def test_a_raw_identifier_is_not_kept(committer, journal, payload):
+    _commit(committer, _arrived(payload))
+    assert [b""] == [kept for _, _, kept in journal.dead_letters()]
+
+
+def test_the_number_of_a_refused_batch_is_read_where_it_can_be(committer, courier):
+    bad = json.loads(readings(1, ROWS, as_json=True))
+    bad["columns"]["rssi_dbm"] = [math.nan]
+    _commit(committer, _arrived(json.dumps(bad).encode()))
+    bad["seq"], bad["columns"]["rssi_dbm"] = 2, [-60, -61]
+    _commit(committer, _arrived(_packed(bad)))
+    bad["seq"], bad["kind"] = 1, "sample"
+    _commit(committer, _arrived(json.dumps(bad).encode()))
+    bad["kind"] = "smell"
+    _commit(committer, _arrived(json.dumps(bad).encode()))
+    assert [("ble", 1), ("ble", 2), ("sample", 1)] == [
+        (body["kind"], body["seq"]) for _, body, _ in courier.published
+    ]
+    assert 4 == sum(committer.refused.values())
+
+
+def test_what_comes_too_early_is_left_to_its_agent_and_does_not_clog_the_broker(
+    committer, courier, journal
+):
+    group = [_arrived(readings(seq, ROWS), mid=seq) for seq in range(3, 2100, 2)]
+    committed = _commit(committer, *group)
+    assert 1024 == len(committed.batches)
+    assert len(group) == len(courier.acknowledged)
+    assert [] == courier.published
+    assert len(group) - 1024 == journal.totals()["ahead"]
 
 
 def test_a_status_is_read_and_nonsense_is_not(committer, courier):

@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -100,11 +101,32 @@ def test_ticks_close_by_the_slowest_healthy_agent():
     driver = _driver()
     _feed(driver, readings(1, [(T0 + 10 * SECOND, "rx-1", ANNA, -60)]))
     _feed(driver, readings(1, [(T0 + 5 * SECOND, "rx-1", ANNA, -60)], agent="pi-2"))
-    assert T0 + 4 * SECOND == driver.due_ns(T0)
+    settled_ns = T0 + SECOND
+    assert T0 + 4 * SECOND == driver.due_ns(settled_ns)
     driver.advance(T0 + 4 * SECOND)
-    assert driver.due_ns(T0) is None
+    assert driver.due_ns(settled_ns) is None
     driver.watermark.set_online("pi-2", online=False)
-    assert T0 + 9 * SECOND == driver.due_ns(T0)
+    assert T0 + 9 * SECOND == driver.due_ns(settled_ns)
+
+
+def test_a_batch_that_says_nothing_of_completeness_closes_ticks_when_its_siblings_had_time():
+    driver = _driver()
+    _feed(driver, readings(1, [(T0 + at * SECOND, "rx-1", ANNA, -60) for at in range(10)]))
+    _feed(driver, taps(1, [(T0 + 2 * SECOND, "gate-1", ANNA)]), T0 + SECOND // 4)
+    assert driver.due_ns(T0 + SECOND // 4) <= T0
+    assert T0 + 8 * SECOND == driver.due_ns(T0 + SECOND // 2)
+
+
+@pytest.mark.parametrize(("kind", "columns"), [("ble", b""), ("tap", b""), ("sample", b"{}")])
+def test_a_batch_that_stands_for_dropped_rows_needs_no_columns(kind, columns):
+    driver = _driver()
+    body = {"store": "demo", "agent": "pi-1", "boot": "b1", "kind": kind, "seq": 1, "sent_ns": 1}
+    body |= {"schema": "fanous.batch/1", "dropped": 3, "reason": "outbox_full"}
+    if columns:
+        body["columns"] = json.loads(columns)
+    assert _feed(driver, json.dumps(body).encode()) is None
+    assert {} == dict(driver.counts.used)
+    assert driver.due_ns(T0) is None
 
 
 def test_late_rows_are_counted():
@@ -121,13 +143,22 @@ def test_a_full_tag_table_is_counted():
     assert {"tag_table_full": 1} == dict(driver.counts.dropped)
 
 
-def test_old_tags_are_forgotten_but_not_those_the_engine_follows(monkeypatch):
+def test_old_tags_are_forgotten_but_not_those_the_engine_follows():
     driver = _driver()
     _feed(driver, readings(1, [(T0, "rx-1", ANNA, -60)]))
     _feed(driver, taps(1, [(T0, "gate-1", BEN)]))
     driver.advance(T0 + 3600 * SECOND)
+    assert 2 == len(driver.tags), "ids of the last output stay known"
+    driver.advance(T0 + 3601 * SECOND)
     assert [ANNA] == driver.tags.names(np.array([0], dtype=np.int32))
     assert 1 == len(driver.tags)
+
+
+def test_a_time_that_is_set_aside_keeps_no_tag():
+    driver = _driver(clock="wall")
+    _feed(driver, readings(1, [(T0 + 3600 * SECOND, "rx-1", ANNA, -60)]))
+    _feed(driver, taps(1, [(T0 + 3600 * SECOND, "gate-1", BEN)]))
+    assert 0 == len(driver.tags)
 
 
 def test_the_trail_has_live_rows_of_the_main_layer():

@@ -85,7 +85,16 @@ def test_a_wrong_configuration_is_refused_in_a_sentence(tmp_path, text, words):
 
 
 @pytest.mark.parametrize(
-    "url", ["", "mqtt://", "broker:1883", "mqtt://host:port", "mqtt://h:99999", "mqtt://u:p@h:1"]
+    "url",
+    [
+        "",
+        "mqtt://",
+        "broker:1883",
+        "mqtt://host:port",
+        "mqtt://h:99999",
+        "mqtt://u:p@h:1",
+        "mqtt://h:0",
+    ],
 )
 def test_a_wrong_broker_address_is_refused_without_its_password(url):
     with pytest.raises(ConfigError) as error:

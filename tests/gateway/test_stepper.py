@@ -80,7 +80,8 @@ def rig(tmp_path):
 
 
 def _second(at, tag=ANNA, **more):
-    return readings(at + 1, [(T0 + at * SECOND, "rx-1", tag, -60)], **more)
+    t_ns = T0 + at * SECOND
+    return readings(at + 1, [(t_ns, "rx-1", tag, -60)], complete_ns=t_ns, **more)
 
 
 def test_a_step_stores_rows_events_and_lines(rig):

@@ -49,6 +49,9 @@ class Agent:
     def close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+        left_open = self.client.socket()
+        if left_open is not None:
+            left_open.close()
 
     def _on_connect(self, client, *_):
         client.subscribe(

@@ -69,7 +69,8 @@ def _check(server, counts, dwells):
     (tapped,) = _ask(server, "SELECT * FROM tap")
     assert ("entry", "gate-1", 1) == (tapped["role"], tapped["tap_point"], tapped["count"])
     keys = {row["tagKey"] for row in _ask(server, "SHOW TAG KEYS")}
-    assert keys <= {"store", "zone", "zone_kind", "purpose", "tap_point", "role"} | {"agent"}
+    tags = {"store", "zone", "zone_kind", "purpose", "tap_point", "role", "agent"}
+    assert keys <= tags | {"from_zone", "to_zone"}
 
 
 def test_1x_from_batches_to_points(tmp_path, broker, database):

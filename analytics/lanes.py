@@ -16,7 +16,8 @@ from analytics.tracker import Model
 
 FREE = -1
 NEVER = -(1 << 60)
-_WIDTHS = (16, 48, 192, 256, 512, 1024)
+_WIDTHS = (32, 32, 192, 256, 512, 1024)
+"""Lanes of the blocks: half a block costs two thirds of a whole one, an empty one nothing."""
 
 
 class Lanes:

@@ -40,13 +40,13 @@ def test_lanes_are_taken_from_below_and_given_back() -> None:
 def test_blocks_grow_up_to_the_limit_and_further_tags_are_refused() -> None:
     some = lanes(most=300)
     taken = [some.take(tag, str(tag), 0) for tag in range(600)]
-    assert [16, 48, 192, 256] == [block.lanes for block in some.blocks]
-    assert [0, 16, 64, 256] == [block.base for block in some.blocks]
+    assert [32, 32, 192, 256] == [block.lanes for block in some.blocks]
+    assert [0, 32, 64, 256] == [block.base for block in some.blocks]
     assert list(range(512)) == taken[:512]
     assert [None] * 88 == taken[512:]
     assert len(some) == 512
     assert [0, 0, 1, 1, 2, 2, 3, 3] == [
-        some.blocks.index(some.block_of(lane)) for lane in (0, 15, 16, 63, 64, 255, 256, 511)
+        some.blocks.index(some.block_of(lane)) for lane in (0, 31, 32, 63, 64, 255, 256, 511)
     ]
     some.release(70)
     assert some.take(900, "900", 1) == 70

@@ -17,7 +17,8 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
-from edge.settings import MqttSettings, broker_address, read_password, tls_context
+from edge.settings import MqttSettings, read_password, tls_context
+from ingest.broker import broker_address
 
 _CONNECT_TIMEOUT_S = 10.0
 _KEEPALIVE_S = 30

@@ -10,10 +10,10 @@ import os
 import ssl
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
+from ingest.broker import broker_address
 from ingest.config import ConfigError, read_config
 from ingest.identifiers import is_name, read_key_file
 
@@ -83,14 +83,6 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                 "make one with: head -c 32 /dev/urandom > fanous.key"
             )
         return read_key_file(Path(self.pseudonym_key_file))
-
-
-class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """A broker's host and port, and whether to speak TLS."""
-
-    host: str
-    port: int
-    tls: bool
 
 
 def read_settings(path: Path) -> EdgeSettings:
@@ -174,37 +166,6 @@ def check_settings(settings: EdgeSettings) -> None:
     _check_state_dir(Path(settings.state_dir))
 
 
-def broker_address(url: str) -> BrokerAddress:
-    """Split ``mqtt://host:port`` or ``mqtts://host:port``.
-
-    Parameters
-    ----------
-    url : the broker's address; the port defaults to 1883, with TLS to 8883
-
-    Returns
-    -------
-    address : where to connect
-
-    Raises
-    ------
-    ConfigError
-        It is something else, or holds a user or a password.
-    """
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise _wrong_url(url) from None
-    if parts.username is not None or parts.password is not None:
-        raise ConfigError("[mqtt] url: expected no user in it; use username and password_file")
-    if parts.scheme not in {"mqtt", "mqtts"} or not host or port == 0:
-        raise _wrong_url(url)
-    if parts.path.strip("/") or parts.query or parts.fragment:
-        raise _wrong_url(url)
-    tls = parts.scheme == "mqtts"
-    return BrokerAddress(host=host, port=port or (8883 if tls else 1883), tls=tls)
-
-
 def tls_context(mqtt: MqttSettings) -> ssl.SSLContext | None:
     """Return the TLS context of an ``mqtts`` address.
 
@@ -283,11 +244,6 @@ def _check_state_dir(path: Path) -> None:
         raise ConfigError(f"state_dir {path}: expected a folder, got a file at {there}")
     if not os.access(there, os.W_OK | os.X_OK):
         raise ConfigError(f"state_dir {path}: expected a folder to write to, {there} is not")
-
-
-def _wrong_url(url: str) -> ConfigError:
-    shown = url if "@" not in url else "an address with a user in it"
-    return ConfigError(f"[mqtt] url: expected mqtt://host:port or mqtts://host:port, got {shown!r}")
 
 
 def _why(error: OSError) -> str:

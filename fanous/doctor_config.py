@@ -91,8 +91,9 @@ def find_kind(path: Path) -> Literal["edge", "gateway"]:
 
 
 def _edge(path: Path) -> Iterator[Check]:
-    from edge.settings import EdgeSettings, absolute, broker_address, read_password, tls_context
+    from edge.settings import EdgeSettings, absolute, read_password, tls_context
     from edge.settings import read_settings as read
+    from ingest.broker import broker_address
 
     def whole() -> str:
         settings = read(path)
@@ -125,13 +126,8 @@ def _edge(path: Path) -> Iterator[Check]:
 
 
 def _gateway(path: Path) -> Iterator[Check]:
-    from gateway.settings import (
-        GatewaySettings,
-        broker_address,
-        read_secret,
-        read_settings,
-        tls_context,
-    )
+    from gateway.settings import GatewaySettings, read_secret, read_settings, tls_context
+    from ingest.broker import broker_address
 
     def whole() -> str:
         settings = read_settings(path)

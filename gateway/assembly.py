@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from analytics.store import Store
 from gateway.driver import EngineLike
-from gateway.settings import GatewaySettings, broker_address, read_secret, tls_context
+from gateway.settings import GatewaySettings, read_secret, tls_context
 from gateway.subscriber import Subscriber
+from ingest.broker import broker_address
 from ingest.config import ConfigError
 from ingest.topics import agents_filter
 

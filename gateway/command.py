@@ -12,7 +12,8 @@ import signal
 import sys
 from pathlib import Path
 
-from gateway.settings import GatewaySettings, broker_address, read_settings
+from gateway.settings import GatewaySettings, read_settings
+from ingest.broker import broker_address
 
 EXIT_INTERRUPTED = 130
 EXAMPLE = "example: fanous gateway run -c gateway.toml"

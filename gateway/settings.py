@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from ingest.broker import broker_address
 from ingest.config import ConfigError, read_config
 from ingest.identifiers import read_key_file
 
@@ -105,14 +106,6 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         return read_key_file(Path(self.pseudonym_key_file))
 
 
-class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """A broker's host and port, and whether to speak TLS."""
-
-    host: str
-    port: int
-    tls: bool
-
-
 def read_settings(path: Path) -> GatewaySettings:
     """Read ``gateway.toml``; relative paths in it are relative to it.
 
@@ -161,34 +154,6 @@ def check_settings(settings: GatewaySettings) -> None:
     tls_context(settings.mqtt)
     if settings.influxdb is not None:
         _check_influx(settings.influxdb)
-
-
-def broker_address(url: str) -> BrokerAddress:
-    """Split ``mqtt://host:port`` or ``mqtts://host:port``.
-
-    Parameters
-    ----------
-    url : the broker's address; the port defaults to 1883, with TLS to 8883
-
-    Raises
-    ------
-    ConfigError
-        It is something else.
-    """
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port, parts = None, None, urlsplit("")
-    is_bare = not (parts.path.strip("/") or parts.query or parts.fragment)
-    if parts.scheme not in ("mqtt", "mqtts") or not host or port == 0 or not is_bare:
-        raise ConfigError(
-            f"[mqtt] url: expected mqtt://host:port or mqtts://host:port, got {_safe(url)!r}"
-        )
-    if parts.username or parts.password:
-        raise ConfigError("[mqtt] url: expected no user in it; use username and password_file")
-    tls = parts.scheme == "mqtts"
-    return BrokerAddress(host=host, port=port or (8883 if tls else 1883), tls=tls)
 
 
 def tls_context(mqtt: MqttSettings) -> ssl.SSLContext | None:

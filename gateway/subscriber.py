@@ -22,7 +22,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from gateway.settings import BrokerAddress
+from ingest.broker import BrokerAddress
 
 _LOG = logging.getLogger(__name__)
 INBOX_MAX = 2048

@@ -13,10 +13,10 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from ingest.broker import broker_address
 from ingest.config import ConfigError
 from ingest.store_file import read_store
 from simulators.chunk import Chunk
-from simulators.link import parse_broker
 from simulators.publisher import Played, play, pseudonymiser
 from simulators.recording import Written, copy_store, prepare, write_recording
 from simulators.routing import find_routes, steps_of
@@ -167,7 +167,7 @@ def _to_files(args: argparse.Namespace, scenario: Scenario) -> int:
 
 
 def _to_mqtt(args: argparse.Namespace, scenario: Scenario) -> int:
-    broker = parse_broker(args.mqtt)
+    broker = broker_address(args.mqtt, key="--mqtt")
     store = read_store(args.store or DEMO_STORE)
     pseudonym_of = pseudonymiser(store.id, args.key_file, say)
     routes = find_routes(store)

@@ -10,15 +10,13 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiomqtt
 import msgspec
 
 from ingest.batch import Batch, Columns, Kind, encode_batch
-from ingest.config import ConfigError
+from ingest.broker import BrokerAddress
 from ingest.topics import agent_topic, batch_topic
 
 WINDOW = 64
@@ -26,44 +24,6 @@ BACK_OFF_S = (0.5, 8.0)
 CONNECT_S = 10.0
 STALL_S = 10.0
 RESEND_S = 10.0  # a gateway that restarted may have lost the ack, or the batch
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Broker:
-    """Where the broker is."""
-
-    host: str
-    port: int
-    tls: bool
-
-    def __str__(self) -> str:
-        """Return the address as it is written in configuration."""
-        return f"mqtt{'s' if self.tls else ''}://{self.host}:{self.port}"
-
-
-def parse_broker(url: str) -> Broker:
-    """Read an address ``mqtt://host:port`` or ``mqtts://host:port``.
-
-    Parameters
-    ----------
-    url : what the user wrote; the port may be left out (1883, 8883)
-
-    Raises
-    ------
-    ConfigError
-        It is not such an address.
-    """
-    wrong = ConfigError(f"MQTT address '{url}': expected mqtt://host:port or mqtts://host:port")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise wrong from error
-    extra = parts.path.strip("/") or parts.query or parts.fragment or parts.username
-    if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname or extra or port == 0:
-        raise wrong
-    tls = parts.scheme == "mqtts"
-    return Broker(host=parts.hostname, port=port or (8883 if tls else 1883), tls=tls)
 
 
 class _Ack(msgspec.Struct):
@@ -87,7 +47,7 @@ class AgentLink:
 
     def __init__(
         self,
-        broker: Broker,
+        broker: BrokerAddress,
         *,
         store: str,
         agent: str,

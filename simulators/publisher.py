@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ingest.batch import Kind
+from ingest.broker import BrokerAddress
 from ingest.identifiers import pseudonym, read_key_file, store_key
-from simulators.link import RESEND_S, AgentLink, Broker
+from simulators.link import RESEND_S, AgentLink
 from simulators.routing import Step
 
 FLUSH_S = 0.5
@@ -64,7 +65,7 @@ def pseudonymiser(
 
 async def play(
     steps: Iterable[Step],
-    broker: Broker,
+    broker: BrokerAddress,
     *,
     store_id: str,
     agents: Iterable[str],

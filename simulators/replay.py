@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from analytics.store import Store
 from ingest.batch import Kind
+from ingest.broker import broker_address
 from ingest.config import ConfigError
 from ingest.files import BAD_TIME, read_columns
 from ingest.identifiers import is_name, is_pseudonym, is_tag
 from ingest.store_file import read_store
 from simulators.command import positive, report, say
-from simulators.link import parse_broker
 from simulators.publisher import play, pseudonymiser
 from simulators.routing import Routes, Rows, Step, find_routes, sample_columns, split_rows
 
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     ConfigError
         The arguments, the store or a file cannot work.
     """
-    broker = parse_broker(args.mqtt)
+    broker = broker_address(args.mqtt, key="--mqtt")
     if args.agent is not None and not is_name(args.agent):
         raise ConfigError(f"--agent '{args.agent}': expected a name like 'pi-1'")
     store = read_store(args.store)

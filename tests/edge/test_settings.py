@@ -9,11 +9,9 @@ import pytest
 import edge
 from edge.settings import (
     BatchSettings,
-    BrokerAddress,
     EdgeSettings,
     MqttSettings,
     OutboxSettings,
-    broker_address,
     check_settings,
     read_password,
     read_settings,
@@ -21,6 +19,7 @@ from edge.settings import (
 )
 from edge.sources.replay import ReplaySettings
 from edge.sources.virtual import PortSettings, VirtualSettings, VirtualSource
+from ingest.broker import BrokerAddress, broker_address
 from ingest.config import ConfigError
 from tests.edge.agents import make_settings
 

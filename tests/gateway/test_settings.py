@@ -10,12 +10,12 @@ from gateway.settings import (
     HttpSettings,
     InfluxSettings,
     MqttSettings,
-    broker_address,
     check_settings,
     is_loopback,
     prepare_state_dir,
     read_settings,
 )
+from ingest.broker import broker_address
 from ingest.config import ConfigError, to_struct
 from tests.gateway.samples import settings_for, write_store
 

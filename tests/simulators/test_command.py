@@ -4,12 +4,12 @@ import json
 import numpy as np
 import pytest
 
+from ingest.broker import BrokerAddress, broker_address
 from ingest.config import ConfigError
 from ingest.files import read_columns
 from ingest.identifiers import is_tag
 from ingest.store_file import read_store
 from simulators import command
-from simulators.link import Broker, parse_broker
 from simulators.recording import copy_store
 from simulators.scenario import SCENARIOS
 
@@ -132,9 +132,9 @@ def test_numbers_that_make_no_sense_are_wrong_usage(words, capsys):
 
 
 def test_broker_addresses():
-    assert Broker(host="h", port=1883, tls=False) == parse_broker("mqtt://h")
-    assert Broker(host="::1", port=99, tls=True) == parse_broker("mqtts://[::1]:99")
-    assert str(parse_broker("mqtts://h")) == "mqtts://h:8883"
+    assert BrokerAddress(host="h", port=1883, tls=False) == broker_address("mqtt://h")
+    assert BrokerAddress(host="::1", port=99, tls=True) == broker_address("mqtts://[::1]:99")
+    assert str(broker_address("mqtts://h")) == "mqtts://h:8883"
     for wrong in ("h:1883", "mqtt://", "mqtt://h:port", "mqtt://h:1/topic", "mqtt://h:99999", ""):
         with pytest.raises(ConfigError, match="expected mqtt://host:port"):
-            parse_broker(wrong)
+            broker_address(wrong)

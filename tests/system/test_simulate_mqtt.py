@@ -17,13 +17,13 @@ import aiomqtt
 import msgspec
 import pytest
 
+from ingest.broker import BrokerAddress
 from ingest.columns import decode_batch
 from ingest.identifiers import is_pseudonym
 from ingest.store_file import read_store
 from ingest.topics import agent_topic, parse_topic
 from simulators import command, replay
 from simulators.command import DEMO_STORE
-from simulators.link import Broker
 from simulators.publisher import play, pseudonymiser
 from simulators.routing import find_routes, steps_of
 from simulators.scenario import SCENARIOS
@@ -126,7 +126,7 @@ def demo_steps(store, seconds):
 
 def played(store, port, seconds, said, **options):
     steps, agents = demo_steps(store, seconds)
-    broker = Broker(host="127.0.0.1", port=port, tls=False)
+    broker = BrokerAddress(host="127.0.0.1", port=port, tls=False)
     return play(
         steps, broker, store_id=store.id, agents=agents, speed=1000.0, say=said.append, **options
     )

@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # One thread per BLAS: results then do not depend on the number of cores.
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: demo test check bench servers
+.PHONY: demo test check bench bench-peers servers
 
 demo: .venv/.demo ## a shop at work on a web page; ARGS="--for 40 --headless --json"
 	@$(BIN)/fanous demo $(ARGS)
@@ -23,6 +23,9 @@ check: .venv/.dev ## style, types, layers, docstrings
 
 bench: .venv/.dev ## the figures of the README on this machine; ARGS="core --quick"
 	@$(BIN)/fanous bench $(ARGS)
+
+bench-peers: .venv-peers/.ready ## dwell sessions beside pandas, polars, trackintel, movingpandas
+	@POLARS_MAX_THREADS=1 PYTHONPATH=. .venv-peers/bin/python -m fanous bench dwell $(ARGS)
 
 servers: ## mosquitto, influxd, chromium and dbus for the system tests, where apt may install them
 	@bash .ci/servers
@@ -42,3 +45,12 @@ servers: ## mosquitto, influxd, chromium and dbus for the system tests, where ap
 	@$(PIP) install --no-deps --require-hashes -r requirements/build.txt -r requirements/dev.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@ .venv/.demo
+
+# What the peers need, apart from everything else.
+.venv-peers/.ready: requirements/peers.txt
+	@test -n "$(PYTHON)" || { echo "fanous needs Python 3.11, 3.12 or 3.13, and none was found; install one or say PYTHON=/path/to/python make" >&2; exit 2; }
+	@echo "setting up .venv-peers with $(PYTHON), once (about 0.9 GB)" >&2
+	@$(PYTHON) -m venv .venv-peers
+	@echo '*' > .venv-peers/.gitignore
+	@.venv-peers/bin/python -m pip --quiet --disable-pip-version-check --no-input install --no-deps --require-hashes -r requirements/peers.txt
+	@touch $@

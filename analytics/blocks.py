@@ -1,21 +1,31 @@
 """A block of lanes: the tracker, the zone decisions, and a ring of what was said.
 
-A lane is a column of the block that belongs to one tag for the life of a visit.
+A lane is a column of the block that belongs to one tag for as long as it is followed.
 Both answers, live and final, are kept for the last ticks until their rows settle.
 """
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.levels import TickLevels
-from analytics.tracker import Model, Tracker
+from analytics.filter_model import Model
+from analytics.tracker import Scratch, Tracker
 
 LIVE, FINAL = 0, 1
 UNDECIDED = -1
+NEVER = -(1 << 60)
+NEVER_TICKS = 1 << 30
+"""Age of a lane that has had no evidence."""
 MARGIN_LIVE, MARGIN_FINAL = 0.2, 0.35
 """A zone is left when another one is more probable by this much."""
+
+AHEAD = 3
+"""Following ticks that the corrected decision looks at."""
+NEXT_SHARE = np.float32(0.25)
+"""Share of the next tick in the corrected masses."""
 
 I16 = NDArray[np.int16]
 F32 = NDArray[np.float32]
@@ -29,10 +39,12 @@ class Layers:
     ----------
     zones : per layer, shape (zones of the layer,), int16, index into `Store.zones`
     cell_m : float [m], edge of a cell, whose own spread counts into sigma
+    p_most : float [0-1], most that is published as a zone's probability
     """
 
     zones: tuple[I16, ...]
     cell_m: float
+    p_most: float = 1.0
 
     def to_store_zone(self, layer: int, decided: I16) -> I16:
         """Translate decisions within a layer to zones of the store, -1 = in none."""
@@ -40,32 +52,74 @@ class Layers:
         return table[decided]
 
 
-def decide(mass: F32, current: I16, *, margin: float, may_change: NDArray[np.bool_]) -> I16:
+def decide(
+    masses: Sequence[F32],
+    current: I16,
+    *,
+    margin: float,
+    may_change: NDArray[np.bool_],
+    counts: NDArray[np.bool_] | None = None,
+) -> I16:
     """Decide which zone each lane is in.
 
     Parameters
     ----------
-    mass : shape (zones, lanes), float32, probabilities of disjoint zones
+    masses : shape (zones, lanes) each, float32, probabilities of disjoint zones in this
+        tick and, if known, in those that follow
     current : shape (lanes,), int16, the zone decided before, `UNDECIDED` = none yet
     margin : float, by which another zone must be more probable
     may_change : shape (lanes,), bool; without new evidence a decision stands
+    counts : shape (ticks, lanes), bool, which of these ticks say something; default all
 
     Returns
     -------
     decided : shape (lanes,), int16
 
+    Notes
+    -----
+    A zone that leads by the margin in a following tick, and leads at all until then, is
+    entered now already: who waits for the margin enters everything late.
+
     Examples
     --------
     >>> import numpy as np
-    >>> mass = np.array([[0.5, 0.3], [0.5, 0.7]], np.float32)
-    >>> decide(mass, np.zeros(2, np.int16), margin=0.2, may_change=np.ones(2, bool)).tolist()
+    >>> now = np.array([[0.5, 0.3], [0.5, 0.7]], np.float32)
+    >>> soon = np.array([[0.1, 0.3], [0.9, 0.7]], np.float32)
+    >>> may, before = np.ones(2, bool), np.zeros(2, np.int16)
+    >>> decide([now], before, margin=0.2, may_change=may).tolist()
     [0, 1]
     """
-    best = mass.argmax(0).astype(np.int16)
-    lanes = np.arange(mass.shape[1])
-    held = np.where(current >= 0, mass[np.maximum(current, 0), lanes], -1.0)
-    change = may_change & (mass[best, lanes] > held + np.where(current >= 0, margin, 0.0))
+    lanes = np.arange(len(current))
+    best = masses[0].argmax(0).astype(np.int16)
+    held = np.maximum(current, 0)
+    leads = np.ones(len(current), np.bool_)
+    wins = np.zeros(len(current), np.bool_)
+    for at, mass in enumerate(masses):
+        lead = mass[best, lanes] - mass[held, lanes]
+        if counts is None:
+            leads &= lead > 0
+            wins |= leads & (lead > margin)
+        else:
+            leads &= (lead > 0) | ~counts[at]
+            wins |= leads & (lead > margin) & counts[at]
+    change = may_change & (wins | (current < 0))
     return np.where(change, best, current).astype(np.int16)
+
+
+def published_p(mass: F32) -> F32:
+    """Return the probability to publish for a posterior mass, shape as given.
+
+    The posterior is too sure of itself between 0.7 and 1, because it errs in long
+    stretches; the curve makes "0.8 or more" right in 95 of 100 cases (``docs/method.md``).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> published_p(np.array([0.5, 0.9, 1.0], np.float32)).round(3).tolist()
+    [0.5, 0.800000011920929, 1.0]
+    """
+    found: F32 = np.minimum(mass, np.maximum(0.35 + 0.5 * mass, 2.0 * mass - 1.0))
+    return found
 
 
 class Block:
@@ -75,82 +129,132 @@ class Block:
     ----------
     model : the store's matrices
     layers : its zone layers
+    scratch : of this width
     base : int, number of the first lane
     lanes : int, width
     depth : int, ticks the corrected answer looks back over
     ring : int, ticks of answers kept
+
+    Attributes
+    ----------
+    decided : shape (2, layers, lanes), int16, the zones decided last, by stage
+    age : shape (ring, lanes), int32, ticks since the last evidence, 0 = evidence in this tick
+    stands_for : shape (ring, lanes), float32, ticks that a tick's evidence speaks for
     """
 
     def __init__(
-        self, model: Model, layers: Layers, *, base: int, lanes: int, depth: int, ring: int
+        self,
+        model: Model,
+        layers: Layers,
+        scratch: Scratch,
+        *,
+        base: int,
+        lanes: int,
+        depth: int,
+        ring: int,
     ) -> None:
         self.base, self.lanes, self.ring = base, lanes, ring
-        self.tracker = Tracker(model, lanes=lanes, depth=depth)
-        self.levels = TickLevels(model.receivers, lanes)
+        self.end = base + lanes
+        self.tracker = Tracker(model, scratch, lanes=lanes, depth=depth)
         self._layers = layers
+        self._place_rows, self._floors = model.place_rows, model.floors
         self._zones = sum(len(zones) for zones in layers.zones)
         self._origin = np.array(model.origin_m, np.float32)
         count = len(layers.zones)
+        shelves = len(model.readout) - self._place_rows - self._zones
         self.decided = np.full((2, count, lanes), UNDECIDED, np.int16)
         self.place = np.full((2, ring, 3, lanes), np.nan, np.float32)
+        self.floor = np.zeros((2, ring, lanes), np.uint8)
         self.zone = np.full((2, ring, count, lanes), UNDECIDED, np.int16)
         self.zone_p = np.zeros((2, ring, count, lanes), np.float32)
-        self.reach = np.zeros((ring, len(model.readout) - 4 - self._zones, lanes), np.float32)
-        self.final_tick_of = np.full(ring, -1, np.int64)
-        self.live_tick_of = np.full(ring, -1, np.int64)
-        self.age = np.full((ring, lanes), 1 << 30, np.int32)
+        self.reach = np.zeros((ring, shelves, lanes), np.float32)
+        self.final_tick_of = np.full(ring, NEVER, np.int64)
+        self.live_tick_of = np.full(ring, NEVER, np.int64)
+        self.age = np.full((ring, lanes), NEVER_TICKS, np.int32)
         self.readings = np.zeros((ring, lanes), np.int32)
+        self.stands_for = np.zeros((ring, lanes), np.float32)
 
     def forget(self, lane: int) -> None:
         """Start a lane for a new tag: without a decision, and never near a shelf."""
         self.decided[:, :, lane] = UNDECIDED
         self.reach[:, :, lane] = 0.0
+        self.stands_for[:, lane] = 0.0
 
     def was_stepped(self, tick: int) -> bool:
         """Tell whether the ring holds the live answer of a tick."""
         return bool(self.live_tick_of[tick % self.ring] == tick)
 
-    def record(
-        self,
-        stage: int,
-        tick: int,
-        readout: F32,
-        evidence: NDArray[np.bool_],
-        present: NDArray[np.bool_] | None = None,
-    ) -> None:
-        """Keep a tick's answer and decide the zones.
+    def weights(self, tick: int) -> F32:
+        """Return the ticks that each lane's evidence of a tick speaks for, 0 without any."""
+        found: F32 = self.stands_for[tick % self.ring]
+        return found
+
+    def record_live(self, tick: int, readout: F32, evidence: NDArray[np.bool_]) -> None:
+        """Keep a tick's causal answer and decide the zones.
 
         Parameters
         ----------
-        stage : `LIVE` or `FINAL`
         tick : int
-        readout : shape (4 + zones + shelves, lanes), see `analytics.tracker.Model`
+        readout : shape (places + zones + shelves, lanes), see `analytics.filter_model.Model`
         evidence : shape (lanes,), bool, heard or tapped in this tick
-        present : shape (lanes,), bool, whose corrected place counts for shelves; default all
         """
         slot = tick % self.ring
-        x, y = readout[0], readout[1]
-        variance = np.maximum(readout[2] - x * x, 0) + np.maximum(readout[3] - y * y, 0)
-        place = self.place[stage, slot]
-        np.add(x, self._origin[0], out=place[0])
-        np.add(y, self._origin[1], out=place[1])
-        np.sqrt(variance + np.float32(self._layers.cell_m**2 / 6), out=place[2])
-        margin = MARGIN_LIVE if stage == LIVE else MARGIN_FINAL
-        lanes = np.arange(self.lanes)
-        for layer, zones in enumerate(self._layers.zones):
+        self._keep_place(LIVE, slot, readout)
+        for layer, mass in enumerate(self.masses(readout)):
+            self._keep_zone(LIVE, slot, layer, [mass], evidence, None)
+        self.live_tick_of[slot] = tick
+
+    def record_final(
+        self,
+        tick: int,
+        readout: F32,
+        masses: Sequence[list[F32]],
+        evidence: NDArray[np.bool_],
+        present: NDArray[np.bool_],
+        last: NDArray[np.int64],
+    ) -> None:
+        """Keep a tick's corrected answer and decide the zones.
+
+        Parameters
+        ----------
+        tick : int
+        readout : shape (places + zones + shelves, lanes)
+        masses : `masses` of this tick and, as far as known, of up to `AHEAD` that follow
+        evidence : shape (lanes,), bool, heard or tapped in this tick
+        present : shape (lanes,), bool, whose place counts for shelves
+        last : shape (lanes,), int64, last tick with evidence so far
+        """
+        slot = tick % self.ring
+        self._keep_place(FINAL, slot, readout)
+        ticks = max(1, len(masses) - 1)
+        counts = (tick + np.arange(ticks)[:, None]) <= last
+        for layer in range(len(self._layers.zones)):
+            by_tick = [each[layer] for each in masses]
+            # Evidence speaks for the middle of a tick, its row for the end.
+            mixed = [
+                (1 - NEXT_SHARE) * now + NEXT_SHARE * then
+                for now, then in itertools.pairwise(by_tick)
+            ]
+            self._keep_zone(FINAL, slot, layer, mixed or by_tick, evidence, counts)
+        reach = readout[self._place_rows + self._zones :]
+        self.reach[slot] = np.where(present, reach, 0.0)
+        self.final_tick_of[slot] = tick
+
+    def masses(self, readout: F32) -> list[F32]:
+        """Return per layer the probability of each zone, and of none, shape (zones + 1, lanes)."""
+        found = []
+        for zones in self._layers.zones:
             mass = np.empty((len(zones) + 1, self.lanes), np.float32)
-            np.clip(readout[4 + zones], 0, 1, out=mass[:-1])
-            np.clip(1 - mass[:-1].sum(0), 0, 1, out=mass[-1])
-            decided = decide(mass, self.decided[stage, layer], margin=margin, may_change=evidence)
-            self.decided[stage, layer] = decided
-            self.zone[stage, slot, layer] = decided
-            self.zone_p[stage, slot, layer] = mass[np.maximum(decided, 0), lanes]
-        if stage == LIVE:
-            self.live_tick_of[slot] = tick
-        else:
-            reach = readout[4 + self._zones :]
-            self.reach[slot] = reach if present is None else np.where(present, reach, 0.0)
-            self.final_tick_of[slot] = tick
+            np.maximum(readout[self._place_rows + zones], 0, out=mass[:-1])
+            np.minimum(mass[:-1], 1, out=mass[:-1])
+            np.maximum(1 - mass[:-1].sum(0), 0, out=mass[-1])
+            found.append(mass)
+        return found
+
+    def zone_masses(self, readout: F32) -> F32:
+        """Return the probability of each zone of the store, shape (zones, lanes)."""
+        mass = readout[self._place_rows :][: self._zones]
+        return np.minimum(np.maximum(mass, 0), 1)
 
     def reach_at(self, tick: int, shelf: int) -> F32:
         """Return each lane's corrected probability of being in reach of a shelf, else 0."""
@@ -158,4 +262,41 @@ class Block:
         if self.final_tick_of[slot] != tick:
             return np.zeros(self.lanes, np.float32)
         found: F32 = self.reach[slot, shelf]
+        return found
+
+    def _keep_place(self, stage: int, slot: int, readout: F32) -> None:
+        x, y, xx, yy = self._moments(readout, stage, slot)
+        variance = np.maximum(xx - x * x, 0) + np.maximum(yy - y * y, 0)
+        place = self.place[stage, slot]
+        np.add(x, self._origin[0], out=place[0])
+        np.add(y, self._origin[1], out=place[1])
+        np.sqrt(variance + np.float32(self._layers.cell_m**2 / 6), out=place[2])
+
+    def _keep_zone(
+        self,
+        stage: int,
+        slot: int,
+        layer: int,
+        masses: Sequence[F32],
+        evidence: NDArray[np.bool_],
+        counts: NDArray[np.bool_] | None,
+    ) -> None:
+        before = self.decided[stage, layer]
+        margin = MARGIN_LIVE if stage == LIVE else MARGIN_FINAL
+        decided = decide(masses, before, margin=margin, may_change=evidence, counts=counts)
+        self.decided[stage, layer] = decided
+        self.zone[stage, slot, layer] = decided
+        mass = masses[0][np.maximum(decided, 0), np.arange(self.lanes)]
+        shown = np.minimum(published_p(mass), np.float32(self._layers.p_most))
+        self.zone_p[stage, slot, layer] = shown
+
+    def _moments(self, readout: F32, stage: int, slot: int) -> F32:
+        """Return x, y, x² and y² of the most probable floor, shape (4, lanes)."""
+        if self._floors == 1:
+            return readout[:4]
+        by_floor = readout[: self._place_rows].reshape(self._floors, -1, self.lanes)
+        floor = by_floor[:, 0].argmax(0)
+        self.floor[stage, slot] = floor
+        chosen = by_floor[floor, :, np.arange(self.lanes)].T
+        found: F32 = chosen[1:] / np.maximum(chosen[0], np.float32(1e-9))
         return found

@@ -1,8 +1,8 @@
 """What a radio map promises: who is heard where, and how well that tells places apart.
 
 The expected error is the Cramér-Rao bound (Kay 1993, eq. 3.31) of a place from levels
-whose common offset is unknown, for a tag that stands for `STAND_S`, with what the
-size of the floor says added as a prior; a real filter does worse near walls and
+whose common offset is unknown, for a tag that stands for `STAND_S` on a known floor, with
+what its size says added as a prior; a real filter does worse near walls and
 better in motion. It compares cells and receivers, it is no promise of metres.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.cells import CellGrid
+from analytics.cells import CellGrid, neighbours
 from analytics.radio_map import RadioMap
 
 F64 = NDArray[np.float64]
@@ -48,11 +48,12 @@ def judge_coverage(grid: CellGrid, radio_map: RadioMap) -> Coverage:
 
     Parameters
     ----------
-    grid : the cells, at least one of them free
+    grid : the cells; if none is free, blocked ones count instead
     radio_map : expected levels in these cells
     """
     audible = radio_map.mean_dbm > AUDIBLE_DBM
     free = grid.weight >= 1
+    free = free if free.any() else np.ones(len(grid), np.bool_)
     slope = _gradients(grid, radio_map.mean_dbm)
     error = _errors(grid, slope, audible, radio_map.noise_db)
     usual = float(np.median(error[free]))
@@ -72,15 +73,17 @@ def judge_coverage(grid: CellGrid, radio_map: RadioMap) -> Coverage:
 
 def _gradients(grid: CellGrid, level: F64) -> F64:
     """Fit a plane of the levels through each cell's surroundings; shape (cells, receivers, 2)."""
-    found = np.zeros((*level.shape, 2))
-    for cell in range(len(grid)):
-        dx, dy = grid.x_m - grid.x_m[cell], grid.y_m - grid.y_m[cell]
-        near = np.flatnonzero(np.hypot(dx, dy) <= 1.6 * grid.cell_m)
-        step = np.stack([dx[near], dy[near]], axis=1)
-        # The small ridge keeps a cell without neighbours to one side at a slope of zero there.
-        ridge = 1e-3 * grid.cell_m**2 * np.eye(2)
-        found[cell] = np.linalg.solve(step.T @ step + ridge, step.T @ (level[near] - level[cell])).T
-    return found
+    table = neighbours(grid)
+    # The small ridge keeps a cell without neighbours to one side at a slope of zero there.
+    normal = np.tile(1e-3 * grid.cell_m**2 * np.eye(2), (len(grid), 1, 1))
+    change = np.zeros((len(grid), 2, level.shape[1]))
+    for column in table.T:
+        other = np.where(column >= 0, column, np.arange(len(grid)))
+        step = np.stack([grid.x_m[other] - grid.x_m, grid.y_m[other] - grid.y_m], axis=1)
+        normal += step[:, :, None] * step[:, None, :]
+        change += step[:, :, None] * (level[other] - level)[:, None, :]
+    slope: F64 = np.asarray(np.linalg.solve(normal, change), np.float64)
+    return slope.transpose(0, 2, 1)
 
 
 def _errors(grid: CellGrid, slope: F64, audible: NDArray[np.bool_], noise_db: float) -> F64:
@@ -88,7 +91,9 @@ def _errors(grid: CellGrid, slope: F64, audible: NDArray[np.bool_], noise_db: fl
     count = np.maximum(heard.sum(axis=1, keepdims=True), 1.0)
     centred = (slope - (slope * heard).sum(axis=1, keepdims=True) / count) * heard
     information = np.einsum("cri,crj->cij", centred, centred) * STAND_S / noise_db**2
-    spread = np.array([grid.x_m.var(), grid.y_m.var()]) + grid.cell_m**2 / 12
-    information += np.diag(1 / spread)
+    for floor in np.unique(grid.floor).tolist():
+        here = grid.cells_of(floor)
+        size = np.array([grid.x_m[here].var(), grid.y_m[here].var()]) + grid.cell_m**2 / 12
+        information[here] += np.diag(1 / size)
     errors: F64 = np.sqrt(np.trace(np.linalg.inv(information), axis1=1, axis2=2))
     return errors

@@ -1,4 +1,4 @@
-"""Dwell sessions from decided zones, tick by tick, for all lanes at once.
+"""Dwell sessions from decided zones, tick by tick, for all seats at once.
 
 A dwell is a run of one decided zone. Excursions of at most `flicker_s` are bridged,
 silence longer than `dwell_gap_s` ends it, its first and last tick have evidence
@@ -24,7 +24,7 @@ _CORRELATED_TICKS = 3.0
 class Stay:
     """A finished dwell in ticks: `first` and `last` are included."""
 
-    lane: int
+    seat: int
     zone: int
     first: int
     last: int
@@ -53,9 +53,9 @@ class DwellMachine:
         # The same of the candidate, and the readings of the whole excursion.
         self._candidate_sums = np.empty((5, 0), np.float64)
 
-    def grow(self, lanes: int) -> None:
-        """Make room for more lanes."""
-        more = lanes - len(self._zone)
+    def grow(self, seats: int) -> None:
+        """Make room for more seats."""
+        more = seats - len(self._zone)
         self._zone = np.concatenate([self._zone, np.full(more, NOWHERE, np.int16)])
         fresh = np.full(more, _NO_CANDIDATE, np.int16)
         self._candidate = np.concatenate([self._candidate, fresh])
@@ -66,18 +66,18 @@ class DwellMachine:
     def feed(
         self,
         tick: int,
-        lane: NDArray[np.int64],
+        seat: NDArray[np.int64],
         zone: NDArray[np.int16],
         zone_p: NDArray[np.float32],
         evidence: NDArray[np.bool_],
         readings: NDArray[np.int32],
     ) -> list[Stay]:
-        """Take one tick of some lanes.
+        """Take one tick of some seats.
 
         Parameters
         ----------
-        tick : int, later than any tick fed before for these lanes
-        lane : shape (n,), distinct
+        tick : int, later than any tick fed before for these seats
+        seat : shape (n,), distinct
         zone : shape (n,), int16, index into `Store.zones`, `NOWHERE` = in no zone
         zone_p : shape (n,), float32 [0-1]
         evidence : shape (n,), bool, heard or tapped in this tick
@@ -87,32 +87,32 @@ class DwellMachine:
         -------
         stays : those that ended because another zone began, or silence lay between
         """
-        ended = self.expire(tick, lane)
+        ended = self.expire(tick, seat)
         p = zone_p.astype(np.float64)
-        new = np.stack([np.ones(len(lane)), p, p * (1 - p), readings.astype(np.float64)])
+        new = np.stack([np.ones(len(seat)), p, p * (1 - p), readings.astype(np.float64)])
         if not evidence.all():
             # A silent tick begins and ends nothing; it counts where its zone is held.
-            held = ~evidence & (zone == self._zone[lane]) & (zone != NOWHERE)
-            held &= self._candidate[lane] == _NO_CANDIDATE
-            self._sums[:, lane[held]] += new[:, held]
-            lane, zone, new = lane[evidence], zone[evidence], new[:, evidence]
+            held = ~evidence & (zone == self._zone[seat]) & (zone != NOWHERE)
+            held &= self._candidate[seat] == _NO_CANDIDATE
+            self._sums[:, seat[held]] += new[:, held]
+            seat, zone, new = seat[evidence], zone[evidence], new[:, evidence]
 
         # Who was away for longer than a flicker does not come back to the same stay.
-        gone = self._candidate[lane] != _NO_CANDIDATE
-        gone &= tick - self._ticks[4, lane] > self._flicker
+        gone = self._candidate[seat] != _NO_CANDIDATE
+        gone &= tick - self._ticks[4, seat] > self._flicker
         if gone.any():
-            ended += self._leave(lane[gone])
-        current = self._zone[lane]
+            ended += self._leave(seat[gone])
+        current = self._zone[seat]
         same = (zone == current) & (current != NOWHERE)
 
-        at = lane[same]
+        at = seat[same]
         # Readings of a bridged excursion belong to the stay it interrupted.
         self._sums[3, at] += self._candidate_sums[4, at]
         self._sums[:, at] += new[:, same]
         self._ticks[1, at] = tick
         self._clear_candidate(at)
 
-        away = lane[~same]
+        away = seat[~same]
         other = zone[~same]
         departs = away[self._candidate[away] == _NO_CANDIDATE]
         self._ticks[4, departs] = tick
@@ -127,49 +127,49 @@ class DwellMachine:
         ended += self._leave(away[leave])
         return ended
 
-    def expire(self, tick: int, lane: NDArray[np.int64]) -> list[Stay]:
-        """End the stays of lanes whose last evidence lies more than the gap before a tick."""
+    def expire(self, tick: int, seat: NDArray[np.int64]) -> list[Stay]:
+        """End the stays of seats whose last evidence lies more than the gap before a tick."""
         ended: list[Stay] = []
-        for _ in range(2):  # what a lane went to may have ended since then, too
-            silent = (self._zone[lane] != NOWHERE) & (tick - self._ticks[1, lane] - 1 > self._gap)
+        for _ in range(2):  # what a seat went to may have ended since then, too
+            silent = (self._zone[seat] != NOWHERE) & (tick - self._ticks[1, seat] - 1 > self._gap)
             if not silent.any():
                 break
-            ended += self._leave(lane[silent])
+            ended += self._leave(seat[silent])
         return ended
 
-    def end(self, lane: NDArray[np.int64]) -> list[Stay]:
-        """End whatever some lanes are in: their visit is over."""
-        return self._leave(lane) + self._leave(lane)
+    def end(self, seat: NDArray[np.int64]) -> list[Stay]:
+        """End whatever some seats are in: their visit is over."""
+        return self._leave(seat) + self._leave(seat)
 
-    def running(self, lane: int) -> tuple[int, int]:
-        """Return the zone that a lane stays in, `NOWHERE` if none, and its first tick."""
-        return int(self._zone[lane]), int(self._ticks[0, lane])
+    def running(self, seat: int) -> tuple[int, int]:
+        """Return the zone that a seat stays in, `NOWHERE` if none, and its first tick."""
+        return int(self._zone[seat]), int(self._ticks[0, seat])
 
-    def _clear_candidate(self, lane: NDArray[np.int64]) -> None:
-        self._candidate[lane] = _NO_CANDIDATE
-        self._candidate_sums[:, lane] = 0.0
+    def _clear_candidate(self, seat: NDArray[np.int64]) -> None:
+        self._candidate[seat] = _NO_CANDIDATE
+        self._candidate_sums[:, seat] = 0.0
 
-    def _leave(self, lane: NDArray[np.int64]) -> list[Stay]:
-        """End the stays of some lanes; where they went to meanwhile becomes their stay."""
-        candidate = self._candidate[lane]
-        ended = self._ended(lane)
-        self._zone[lane] = np.where(candidate == _NO_CANDIDATE, NOWHERE, candidate)
-        self._ticks[:2, lane] = self._ticks[2:4, lane]
-        self._sums[:, lane] = self._candidate_sums[:4, lane]
-        self._clear_candidate(lane)
+    def _leave(self, seat: NDArray[np.int64]) -> list[Stay]:
+        """End the stays of some seats; where they went to meanwhile becomes their stay."""
+        candidate = self._candidate[seat]
+        ended = self._ended(seat)
+        self._zone[seat] = np.where(candidate == _NO_CANDIDATE, NOWHERE, candidate)
+        self._ticks[:2, seat] = self._ticks[2:4, seat]
+        self._sums[:, seat] = self._candidate_sums[:4, seat]
+        self._clear_candidate(seat)
         return ended
 
-    def _ended(self, lane: NDArray[np.int64]) -> list[Stay]:
-        first, last = self._ticks[0, lane], self._ticks[1, lane]
+    def _ended(self, seat: NDArray[np.int64]) -> list[Stay]:
+        first, last = self._ticks[0, seat], self._ticks[1, seat]
         long_enough = (last - first + 1) * self._tick_s >= self._least
-        kept = (self._zone[lane] != NOWHERE) & long_enough
+        kept = (self._zone[seat] != NOWHERE) & long_enough
         stays = []
-        for at in lane[kept].tolist():
+        for at in seat[kept].tolist():
             ticks, p, spread, readings = self._sums[:, at].tolist()
             variance = 1 / 6 + _CORRELATED_TICKS * spread
             stays.append(
                 Stay(
-                    lane=at,
+                    seat=at,
                     zone=int(self._zone[at]),
                     first=int(self._ticks[0, at]),
                     last=int(self._ticks[1, at]),

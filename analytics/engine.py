@@ -11,31 +11,44 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.blocks import FINAL, LIVE, Block, Layers
-from analytics.cells import CellGrid, build_cells, walking_distances
+from analytics.admission import Admission, Admitted
+from analytics.blocks import AHEAD, LIVE, NEVER_TICKS, Layers
+from analytics.cells import CellGrid, build_cells
+from analytics.departures import Departures
+from analytics.filter_model import TAP_NATS, build_model
 from analytics.lanes import Lanes
-from analytics.levels import rssi_tenths
+from analytics.levels import TickLevels, rssi_tenths
 from analytics.live_view import Live, live_view
-from analytics.minutes import Minutes
-from analytics.presence import Presence, reach_of_shelves, zone_index
+from analytics.presence import (
+    PRESENCE_S,
+    Presence,
+    entrance_share,
+    reach_of_shelves,
+    zone_index,
+)
 from analytics.radio_map import RadioMap
 from analytics.rows import Output
+from analytics.seats import NEVER, Seats
 from analytics.settling import Settling
 from analytics.shelf import ShelfCore
 from analytics.store import Store
-from analytics.tap_turns import cut_by_entry, in_order
+from analytics.tallies import Tallies
+from analytics.tap_turns import in_order
 from analytics.tick_buffer import Columns, TickBuffer, ticks_in
-from analytics.tracker import TAP_NATS, build_model
 from analytics.visits import VisitRows
+from analytics.watches import Watches
 from analytics.zone_changes import ZoneChanges
 
 HOLD_S = 10.0
 """Without evidence for this long, a place is unknown."""
 LANES_MOST = 16_384
-"""Tags followed at one time; further ones are refused and counted."""
+"""Tags followed at one time."""
 CLOSING_S = 20.0
 """A visit's row waits this long for shelf events of its last seconds."""
-_WALK_CELLS_MOST = 800
+EMIT_SHARE = 0.6
+"""Corrected answers come in batches of this share of the lag: the oldest waits for all of it."""
+P_MOST_GEOMETRY = 0.75
+"""Nothing found by geometry alone is surer than this: there the posterior misleads."""
 _ALWAYS = 1 << 60
 
 
@@ -48,10 +61,6 @@ class Engine:
     radio_map : expected levels in the store's cells
     name_of : returns the pseudonyms of tag ids
     grid : the store's cells, if they were built already
-
-    Attributes
-    ----------
-    refused_tags : int, tags that found no free lane, counted in every tick they were heard
     """
 
     def __init__(
@@ -65,36 +74,46 @@ class Engine:
         rules = store.rules
         grid = build_cells(store) if grid is None else grid
         model = build_model(
-            grid, radio_map, tick_s=rules.tick_s, reach=reach_of_shelves(store, grid)
+            grid,
+            radio_map,
+            tick_s=rules.tick_s,
+            reach=reach_of_shelves(store, grid),
+            entrance=entrance_share(store, grid),
+            floors=len(store.floors),
         )
-        self._store, self._name_of, self._tick_ns = store, name_of, rules.tick_ns
-        self._staff = frozenset(store.staff_tags)
+        self._store, self._tick_ns = store, rules.tick_ns
         lag = ticks_in(rules.lag_s, rules.tick_s)
-        self._emit_every = max(1, lag // 2)
+        self._emit_every = max(1, int(EMIT_SHARE * lag))
         self._look_back = lag + 1
         self._hold = max(1, ticks_in(HOLD_S, rules.tick_s))
         self._gap = ticks_in(rules.visit_gap_s, rules.tick_s)
         self._closing = math.ceil(CLOSING_S / rules.tick_s)
-        layers = Layers(
+        # A lane is kept for shelf events that come late, and then given back.
+        late_s = CLOSING_S + PRESENCE_S if store.shelves else 0.0
+        self._park_after = max(self._hold, math.ceil(late_s / rules.tick_s))
+        self._layers = Layers(
             zones=tuple(
                 np.array([i for i, zone in enumerate(store.zones) if zone.layer == layer], np.int16)
                 for layer in store.layers
             ),
             cell_m=grid.cell_m,
+            p_most=P_MOST_GEOMETRY if radio_map.source == "geometry" else 1.0,
         )
-        self._layers = layers
-        ring = self._look_back + 2 * self._hold + self._emit_every + 8
-        self._lanes = Lanes(model, layers, depth=self._look_back, ring=ring, most=LANES_MOST)
-        cells = np.stack([grid.x_m, grid.y_m], axis=1)
-        walk = (
-            walking_distances(grid)
-            if len(grid) <= _WALK_CELLS_MOST
-            else np.hypot(*(np.subtract.outer(cells[:, i], cells[:, i]) for i in (0, 1)))
-        )
-        self._minutes = Minutes(store)
+        ring = self._look_back + self._park_after + self._hold + self._emit_every + 8
+        self._lanes = Lanes(model, self._layers, depth=self._look_back, ring=ring, most=LANES_MOST)
+        self._seats = Seats(len(self._layers.zones))
+        self._tallies = Tallies(store, grid)
         self._settling = Settling(
-            store, layers, self._lanes, VisitRows(store, walk, cells), self._minutes,
+            store, self._layers, self._lanes, self._seats, VisitRows(store, grid),
+            self._tallies.minutes,
             hold=self._hold,
+        )  # fmt: skip
+        self._roles = [point.role for point in store.tap_points]
+        self._watches = Watches(store, radio_map, self._seats, self._lanes)
+        self._admission = Admission(
+            self._seats, self._lanes, self._settling, self._watches, name_of=name_of,
+            staff=frozenset(store.staff_tags), roles=self._roles, hold=self._hold,
+            tick_s=rules.tick_s,
         )  # fmt: skip
         self._tap_nats = [
             np.log(np.exp(-TAP_NATS) + grid.zone_share[zone_index(store, point.zone)]).astype(
@@ -102,15 +121,28 @@ class Engine:
             )
             for point in store.tap_points
         ]
-        self._roles = [point.role for point in store.tap_points]
+        self._levels = TickLevels(len(store.receivers))
         self._readings = TickBuffer(self._tick_ns)
         self._taps = TickBuffer(self._tick_ns)
         self._shelves = ShelfCore(store) if store.shelves else None
-        self._presence = Presence(store, self._lanes, self._settling)
-        self._changes = ZoneChanges(store, layers)
+        self._presence = Presence(store, self._lanes, self._seats, self._settling)
+        self._changes = ZoneChanges(store, self._layers)
+        self._departures = Departures(
+            self._seats, self._lanes, self._settling, self._changes,
+            hold=self._hold, park_after=self._park_after, gap=self._gap,
+        )  # fmt: skip
         self._tick: int | None = None
-        self._final_tick = self._last_closed = -1
-        self.refused_tags = 0
+        self._final_tick = self._last_closed = NEVER
+
+    @property
+    def refused_tags(self) -> int:
+        """Tags that found no place, counted in every tick they were heard."""
+        return self._admission.refused_tags
+
+    @property
+    def pass_bys(self) -> int:
+        """Visits so far that were too short to count."""
+        return self._settling.pass_bys
 
     def add_readings(
         self,
@@ -147,8 +179,8 @@ class Engine:
         return self._shelves.add(t_ns, sensor, value) if self._shelves else 0
 
     def active_tags(self) -> NDArray[np.int32]:
-        """Return the ids of tags that have a lane and must keep their id."""
-        return self._lanes.tag[self._lanes.tag >= 0]
+        """Return the ids of tags whose visit is open, which must keep their id."""
+        return self._seats.tag[self._seats.tag >= 0]
 
     def advance(self, watermark_ns: int) -> Output:
         """Close every tick that ends at or before a time.
@@ -192,37 +224,34 @@ class Engine:
             out.sensor_health += result.health
             self._presence.wait(result.events, out)
         # Silence settles everybody, exactly as if time had gone on.
-        while self._tick is not None and self._lanes.active.any():
+        while self._tick is not None and self._lanes.used:
             self._close_tick(self._tick, out)
             self._tick += 1
             self._presence.release(self._final_tick, out)
         self._presence.release(_ALWAYS, out)
-        for lane in np.flatnonzero(self._lanes.tag >= 0).tolist():
-            self._settling.cuts.setdefault(lane, []).append(int(self._lanes.last[lane]))
-        self._free_ended(out)
+        self._departures.end_all(out)
         self._emit_visits(1 << 62, out)
-        people, queues = self._minutes.advance(1 << 62)
-        out.occupancy += people
-        out.queues += queues
+        self._tallies.advance(1 << 62, out)
         return out
 
     def live(self) -> Live:
         """Return who is where at the end of the last closed tick."""
         tick = (self._tick or 0) - 1
-        return live_view(self._store, self._layers, self._lanes, tick=tick, hold=self._hold)
+        return live_view(
+            self._store, self._layers, self._lanes, self._seats, tick=tick, hold=self._hold
+        )
 
     def _next_tick(self) -> int | None:
         """Return the next tick to close; stretches in which nothing can happen are jumped.
 
         Which ticks are closed depends on event time alone, not on how far one can see.
         """
-        lanes = self._lanes
-        if self._tick is not None and lanes.active.any():
+        if self._tick is not None and self._lanes.used:
             return self._tick
         found = [t for b in (self._readings, self._taps) if (t := b.first_tick()) is not None]
-        used = lanes.tag >= 0
-        if used.any():
-            found.append(int(lanes.last[used].min()) + self._gap + 2)
+        if self._seats.taken:
+            last = self._seats.last[self._seats.tag >= 0]
+            found.append(int(last.min()) + self._gap + 2)
         found += [visit.last + self._closing for visit in self._settling.closing]
         if not found:
             return None
@@ -232,105 +261,85 @@ class Engine:
         if tick > self._last_closed + 1:
             self._settling.expire(tick, out)
         self._last_closed = tick
-        self._expire(tick, out)
+        self._departures.expire(tick, out)
         readings, taps = self._readings.pop(tick), self._taps.pop(tick)
-        lane, tap_lane = self._admit(tick, readings, taps, out)
+        if taps is not None:
+            self._admission.cut(tick, taps)
+            self._departures.free_ended(out)
+        admitted = self._admission.admit(tick, readings, taps, out)
         if readings is not None or taps is not None:
-            self._minutes.seen(tick)
-        tapped = self._take_taps(tick, taps, tap_lane)
-        for block in self._lanes.busy_blocks():
-            self._step(block, tick, readings, lane, tapped, out)
+            self._tallies.seen(tick)
+        self._follow(tick, readings, taps, admitted, out)
         if (tick + 1) % self._emit_every == 0:
             self._smooth(tick, tick + 1 - (self._look_back - self._emit_every) - 1, out)
             self._presence.release(self._final_tick, out)  # before anybody's lane is emptied
-        self._park(tick)
-        self._free_ended(out)
-        settled = tick - self._look_back - 2 * self._hold - self._emit_every
+        self._departures.park(tick, self._final_tick)
+        self._departures.free_ended(out)
+        settled = tick - self._look_back - self._park_after - self._hold - self._emit_every
         self._emit_visits(tick, out)
-        people, queues = self._minutes.advance(settled * self._tick_ns, self._settling.running)
-        out.occupancy += people
-        out.queues += queues
+        self._tallies.advance(settled * self._tick_ns, out, self._settling.running)
 
-    def _admit(
-        self, tick: int, readings: Columns | None, taps: Columns | None, out: Output
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Find or give lanes for the tags of a tick; returns them per reading and per tap."""
-        lanes = self._lanes
-        tags = [rows[2] for rows in (readings, taps) if rows is not None]
-        none = np.empty(0, np.int64)
-        if not tags:
-            return none, none
-        if taps is not None:
-            tick_s = self._store.rules.tick_s
-            cut_by_entry(tick, taps, self._roles, lanes, self._settling.cuts, tick_s)
-            self._free_ended(out)
-        found = np.unique(np.concatenate(tags))
-        known = lanes.of(found)
-        new = found[known < 0]
-        if len(new):
-            for name, tag in sorted(zip(self._name_of(new), new.tolist(), strict=True)):
-                if name in self._staff:
-                    continue
-                before = len(lanes)
-                if lanes.take(tag, name, tick) is None:
-                    self.refused_tags += 1
-                if len(lanes) != before:
-                    self._settling.grow()
-        at = known[known >= 0]
-        for lane in at[~lanes.active[at]].tolist():
-            self._settling.resume(lane, tick, out)
-            lanes.resume(lane, tick)
-        at = lanes.of(found)
-        at = at[at >= 0]
-        begins = [
-            lane for lane, cuts in self._settling.cuts.items() if cuts[-1] >= lanes.last[lane]
-        ]
-        if begins:
-            lanes.first[np.intersect1d(at, begins)] = tick
-        lanes.last[at] = tick
-        of_reading = none if readings is None else lanes.of(readings[2])
-        of_tap = none if taps is None else lanes.of(taps[2])
-        return of_reading, of_tap
+    def _follow(
+        self,
+        tick: int,
+        readings: Columns | None,
+        taps: Columns | None,
+        admitted: Admitted,
+        out: Output,
+    ) -> None:
+        """Step all followed tags by one tick."""
+        lane_of = self._seats.lane
+        none = np.empty(0, np.int16)
+        receiver, tenths = (none, none) if readings is None else (readings[1], readings[3])
+        seat = admitted.of_reading
+        followed = seat >= 0
+        if not followed.all():
+            receiver, tenths, seat = receiver[followed], tenths[followed], seat[followed]
+        self._levels.reduce(receiver, lane_of[seat], tenths, len(self._lanes))
+        stands_for = np.zeros(len(self._lanes), np.float32)
+        stands_for[lane_of[admitted.seat]] = admitted.stands_for
+        levels = self._levels.levels()
+        heard = levels.heard * self._watches.use
+        of_lane = self._lanes.seat
+        age = np.where(of_lane >= 0, tick - self._seats.last[of_lane], NEVER_TICKS)
+        readings = levels.count.sum(0)
+        nats = self._take_taps(tick, taps, admitted.of_tap)
+        for block in self._lanes.busy_blocks():
+            mine, slot = slice(block.base, block.end), tick % block.ring
+            block.age[slot], block.readings[slot] = age[mine], readings[mine]
+            block.stands_for[slot] = stands_for[mine]
+            evidence = age[mine] == 0
+            before = block.decided[LIVE].copy()
+            tapped = {at - block.base: v for at, v in nats.items() if block.base <= at < block.end}
+            readout = block.tracker.step(tick, levels.level_db[:, mine], heard[:, mine], tapped)
+            block.record_live(tick, readout, evidence)
+            names = self._seats.names
+            out.zone_changes += self._changes.of(
+                block, tick, before, evidence, of_lane[mine], names
+            )
+        if self._lanes.blocks:
+            self._watches.note(tick, levels)
+            self._watches.decide(tick, out)
 
     def _take_taps(
-        self, tick: int, taps: Columns | None, lanes_of: NDArray[np.int64]
+        self, tick: int, taps: Columns | None, seat_of: NDArray[np.int64]
     ) -> dict[int, NDArray[np.float32]]:
+        """Note the taps of a tick; returns the evidence for the place by lane."""
         nats: dict[int, NDArray[np.float32]] = {}
         if taps is None:
             return nats
         settling = self._settling
         for at in in_order(taps):
-            lane, point = int(lanes_of[at]), int(taps[1][at])
-            if lane < 0:
+            seat, point = int(seat_of[at]), int(taps[1][at])
+            if seat < 0:
                 continue
+            lane = int(self._seats.lane[seat])
             nats[lane] = nats.get(lane, np.float32(0)) + self._tap_nats[point]
-            settling.taps.setdefault(lane, []).append(tick)
+            settling.taps.setdefault(seat, []).append(tick)
+            self._tallies.minutes.tapped(self._seats.names[seat], tick, self._roles[point])
             if self._roles[point] == "exit":
-                settling.cuts.setdefault(lane, []).append(tick)
+                settling.cuts.setdefault(seat, []).append(tick)
         return nats
-
-    def _step(
-        self,
-        block: Block,
-        tick: int,
-        readings: Columns | None,
-        lane: NDArray[np.int64],
-        tapped: dict[int, NDArray[np.float32]],
-        out: Output,
-    ) -> None:
-        base, end = block.base, block.base + block.lanes
-        mine = (lane >= base) & (lane < end)
-        none = np.empty(0, np.int16)
-        rows = (none, none) if readings is None else (readings[1][mine], readings[3][mine])
-        level, heard, count = block.levels.reduce(rows[0], lane[mine] - base, rows[1])
-        nats = {at - base: value for at, value in tapped.items() if base <= at < end}
-        slot = tick % block.ring
-        block.age[slot] = np.minimum(tick - self._lanes.last[base:end], 1 << 30)
-        block.readings[slot] = count
-        evidence = block.age[slot] == 0
-        before = block.decided[LIVE].copy()
-        block.record(LIVE, tick, block.tracker.step(tick, level, heard, nats), evidence)
-        out.zone_changes += self._changes.of(block, tick, before, evidence, self._lanes.names)
 
     def _smooth(self, last: int, emit_to: int, out: Output) -> None:
         """Compute the corrected answers up to a tick, and settle them."""
@@ -338,49 +347,30 @@ class Engine:
             first = max(self._final_tick + 1, last - self._look_back + 1)
             if first > emit_to:
                 continue
-            settled = self._lanes.settled[block.base : block.base + block.lanes]
-            for tick, readout in enumerate(block.tracker.smooth(last, first, emit_to), first):
+            seats = self._lanes.seat[block.base : block.end]
+            settled = np.where(seats >= 0, self._seats.settled[seats], _ALWAYS)
+            until = np.where(seats >= 0, self._seats.last[seats], -1)
+            ahead = min(last, emit_to + AHEAD)
+            corrected = block.tracker.smooth(last, first, ahead, block.weights)
+            decisive = [block.masses(readout) for readout, _ in corrected]
+            for at, tick in enumerate(range(first, emit_to + 1)):
                 if not block.was_stepped(tick):
                     continue
+                readout, cell_ticks = corrected[at]
+                masses = block.zone_masses(readout)
+                self._tallies.note(tick, block.weights(tick), masses, cell_ticks)
                 age = block.age[tick % block.ring]
                 present = (age <= self._hold) & (settled < tick)
-                block.record(FINAL, tick, readout, age == 0, present)
+                near = decisive[at : at + AHEAD + 1]
+                block.record_final(tick, readout, near, age == 0, present, until)
         self._final_tick = max(self._final_tick, emit_to)
         self._settling.settle(self._final_tick, out)
         self._settling.expire(last, out)
 
-    def _park(self, tick: int) -> None:
-        lanes = self._lanes
-        silent = lanes.active & (tick - lanes.last > self._hold)
-        silent &= lanes.last + self._hold <= self._final_tick
-        for lane in np.flatnonzero(silent).tolist():
-            self._settling.park(lane)
-            lanes.rest(lane, tick)
-
-    def _expire(self, tick: int, out: Output) -> None:
-        lanes = self._lanes
-        over = np.flatnonzero((lanes.tag >= 0) & (tick - lanes.last - 1 > self._gap))
-        for lane in over.tolist():
-            cuts = self._settling.cuts.setdefault(lane, [])
-            if not cuts or cuts[-1] < lanes.last[lane]:
-                cuts.append(int(lanes.last[lane]))
-        if len(over):
-            self._free_ended(out)
-
-    def _free_ended(self, out: Output) -> None:
-        """Close visits whose end is settled, and empty the lanes of those who left."""
-        lanes = self._lanes
-        for lane, cuts in list(self._settling.cuts.items()):
-            if cuts[-1] >= lanes.last[lane] and lanes.settled[lane] >= lanes.last[lane]:
-                del self._settling.cuts[lane]
-                self._settling.close(lane, out)
-                out.zone_changes += self._changes.gone(lanes, lane)
-                lanes.release(lane)
-
     def _advance_shelves(self, until_ns: int, out: Output) -> None:
         if self._shelves is None:
             return
-        if not self._lanes.active.any():
+        if not self._lanes.used:
             self._final_tick = max(self._final_tick, until_ns // self._tick_ns - 1)
         result = self._shelves.advance(until_ns)
         out.shelf_stock += result.stock

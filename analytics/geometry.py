@@ -151,6 +151,37 @@ def distance_to_border(points_m: Array, polygon_m: ArrayLike) -> Array:
     return best
 
 
+def label_point(polygon_m: ArrayLike) -> tuple[float, float]:
+    """Return a point well inside a polygon, for its name.
+
+    Parameters
+    ----------
+    polygon_m : shape (v, 2), float [m]
+
+    Returns
+    -------
+    point : x and y [m]
+
+    Notes
+    -----
+    Of a grid of 15 × 15 points over the box, the one furthest from the border; of equals, the
+    one nearest to the middle of the box.
+    """
+    corners = np.asarray(polygon_m, dtype=np.float64)
+    low, high = corners.min(0), corners.max(0)
+    steps = (np.arange(15) + 0.5) / 15
+    x, y = (axis.ravel() for axis in np.meshgrid(*(low + np.outer(steps, high - low)).T))
+    inside = points_in_polygon(x, y, corners)
+    if not inside.any():
+        middle = (low + high) / 2
+        return float(middle[0]), float(middle[1])
+    x, y = x[inside], y[inside]
+    room_m = distance_to_border(np.stack([x, y], axis=1), corners)
+    off_middle_m = np.hypot(*((np.stack([x, y], axis=1) - (low + high) / 2).T))
+    best = np.lexsort((off_middle_m, -np.round(room_m, 6)))[0]
+    return float(x[best]), float(y[best])
+
+
 def _cross(p0: Array, p1: Array, q0: Array, q1: Array) -> bool:
     def side(a: Array, b: Array, c: Array) -> float:
         return float((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))

@@ -4,10 +4,12 @@ Powers are summed as integers in a fixed scale, so the order of the readings can
 matter, and averaged in milliwatt: deep fades then weigh little.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.tracker import REFERENCE_DBM
+from analytics.filter_model import REFERENCE_DBM
 
 LOW_TENTHS, HIGH_TENTHS = -1200, 200
 """Possible RSSI [0.1 dBm]; anything outside is refused on entry."""
@@ -31,42 +33,77 @@ def rssi_tenths(rssi_dbm: NDArray[np.floating]) -> NDArray[np.int16]:
     return np.rint(np.asarray(rssi_dbm, np.float64) * 10).astype(np.int16)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Levels:
+    """What some lanes were heard with in one tick, each of shape (receivers, lanes).
+
+    Attributes
+    ----------
+    level_db : float32, mean power [dB above `REFERENCE_DBM`], 0 where unheard
+    mean_db : float32, mean of the readings themselves, 0 where unheard
+    count : int32, readings
+    heard : float32, 1 where heard, else 0
+    """
+
+    level_db: NDArray[np.float32]
+    mean_db: NDArray[np.float32]
+    count: NDArray[np.int32]
+    heard: NDArray[np.float32]
+
+
 class TickLevels:
-    """Levels of one block of lanes in one tick, with reused scratch.
+    """Levels of all lanes in one tick.
 
     Parameters
     ----------
-    receivers, lanes : int
+    receivers : int
     """
 
-    def __init__(self, receivers: int, lanes: int) -> None:
-        self._count = np.zeros((receivers, lanes), np.int32)
-        self._power = np.zeros((receivers, lanes), np.int64)
+    def __init__(self, receivers: int) -> None:
+        self._receivers = receivers
+        self._count = np.zeros((receivers, 0), np.int32)
+        self._tenths = np.zeros((receivers, 0), np.int32)
+        self._power = np.zeros((receivers, 0), np.int64)
 
     def reduce(
-        self, receiver: NDArray[np.int16], lane: NDArray[np.int64], tenths: NDArray[np.int16]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
-        """Average a tick's readings.
+        self,
+        receiver: NDArray[np.int16],
+        lane: NDArray[np.int64],
+        tenths: NDArray[np.int16],
+        lanes: int,
+    ) -> None:
+        """Add up a tick's readings.
 
         Parameters
         ----------
-        receiver, lane : shape (n,), indices into the block
+        receiver, lane : shape (n,), indices
         tenths : shape (n,), int16 [0.1 dBm]
-
-        Returns
-        -------
-        level_db : shape (receivers, lanes), float32 [dB above `REFERENCE_DBM`], 0 where unheard
-        heard : shape (receivers, lanes), float32, 1 where heard, else 0
-        readings : shape (lanes,), int32, readings of each lane
+        lanes : int, how many there are by now
         """
-        count, power = self._count, self._power
-        count[:] = 0
-        power[:] = 0
+        if self._count.shape[1] != lanes:
+            self._count, self._tenths = np.zeros((2, self._receivers, lanes), np.int32)
+            self._power = np.zeros((self._receivers, lanes), np.int64)
+        else:
+            for sums in (self._count, self._tenths, self._power):
+                sums[:] = 0
         if len(lane):
-            at = receiver.astype(np.int64) * count.shape[1] + lane
-            np.add.at(count.ravel(), at, 1)
-            np.add.at(power.ravel(), at, _POWER[tenths.astype(np.int64) - LOW_TENTHS])
+            at = receiver.astype(np.int64) * lanes + lane
+            # An array of ones: a scalar would take numpy's slow way.
+            np.add.at(self._count.ravel(), at, np.ones(len(at), np.int32))
+            np.add.at(self._tenths.ravel(), at, tenths.astype(np.int32))
+            np.add.at(self._power.ravel(), at, _POWER[tenths.astype(np.int64) - LOW_TENTHS])
+
+    def levels(self) -> Levels:
+        """Return the levels of all lanes."""
+        count = self._count
         heard = count > 0
-        mean = np.maximum(power, 1) / (1000.0 * np.maximum(count, 1))
-        level = np.where(heard, 10 * np.log10(mean) - _SCALE_DBM - REFERENCE_DBM, 0.0)
-        return level.astype(np.float32), heard.astype(np.float32), count.sum(0, dtype=np.int32)
+        some = np.maximum(count, 1)
+        mean = np.maximum(self._power, 1) / (1000.0 * some)
+        level = np.where(heard, 10 * np.log10(mean) - (_SCALE_DBM + REFERENCE_DBM), 0.0)
+        mean_db = self._tenths / (np.float32(10) * some) - np.float32(REFERENCE_DBM)
+        return Levels(
+            level_db=level.astype(np.float32),
+            mean_db=np.where(heard, mean_db, 0).astype(np.float32),
+            count=count.copy(),
+            heard=heard.astype(np.float32),
+        )

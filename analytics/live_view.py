@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from analytics.blocks import LIVE, Layers
 from analytics.lanes import Lanes
+from analytics.seats import Seats
 from analytics.store import Store
 
 
@@ -35,20 +36,22 @@ class Live:
     queues: dict[str, int]
 
 
-def live_view(store: Store, layers: Layers, lanes: Lanes, *, tick: int, hold: int) -> Live:
+def live_view(
+    store: Store, layers: Layers, lanes: Lanes, seats: Seats, *, tick: int, hold: int
+) -> Live:
     """Collect the live answers of a closed tick.
 
     Parameters
     ----------
-    store, layers, lanes : the engine's parts
+    store, layers, lanes, seats : the engine's parts
     tick : int, the last closed tick
     hold : int, ticks without evidence after which a tag is no longer shown
     """
     parts: list[tuple[NDArray[np.generic], ...]] = []
     counts = np.zeros(len(store.zones), np.int64)
     for block in lanes.blocks:
-        span = slice(block.base, block.base + block.lanes)
-        here = np.flatnonzero(lanes.active[span] & (tick - lanes.last[span] <= hold))
+        seat = lanes.seat[block.base : block.end]
+        here = np.flatnonzero((seat >= 0) & (tick - seats.last[seat] <= hold))
         slot = tick % block.ring
         for layer in range(len(layers.zones)):
             zone = layers.to_store_zone(layer, block.decided[LIVE, layer, here])
@@ -56,7 +59,7 @@ def live_view(store: Store, layers: Layers, lanes: Lanes, *, tick: int, hold: in
         zone = layers.to_store_zone(0, block.decided[LIVE, 0, here])
         place = np.round(block.place[LIVE, slot][:, here], 2)
         zone_p = np.round(block.zone_p[LIVE, slot, 0, here], 3)
-        parts.append((lanes.tag[span][here], zone, zone_p, *place))
+        parts.append((seats.tag[seat[here]], zone, zone_p, *place))
     if not parts:
         none = np.empty(0, np.float32)
         parts = [(np.empty(0, np.int32), np.empty(0, np.int16), none, none, none, none)]

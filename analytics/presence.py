@@ -13,6 +13,7 @@ from analytics.attribution import attribute
 from analytics.cells import CellGrid
 from analytics.lanes import Lanes
 from analytics.rows import Output, ShelfEvent
+from analytics.seats import Seats
 from analytics.settling import Settling
 from analytics.store import Store
 
@@ -52,16 +53,26 @@ def reach_of_shelves(store: Store, grid: CellGrid) -> NDArray[np.float64]:
     return np.array(rows).reshape(len(rows), len(grid))
 
 
+def entrance_share(store: Store, grid: CellGrid) -> NDArray[np.float64]:
+    """Return which share of each cell is an entrance, shape (cells,), float64 [0-1]."""
+    found = np.zeros(len(grid))
+    for zone, share in zip(store.zones, grid.zone_share, strict=True):
+        if zone.kind == "entrance":
+            np.maximum(found, share, out=found)
+    return found
+
+
 class Presence:
     """Shelf events on their way to their person.
 
     Parameters
     ----------
-    store, lanes, settling : the engine's parts
+    store, lanes, seats, settling : the engine's parts
     """
 
-    def __init__(self, store: Store, lanes: Lanes, settling: Settling) -> None:
-        self._store, self._lanes, self._settling = store, lanes, settling
+    def __init__(self, store: Store, lanes: Lanes, seats: Seats, settling: Settling) -> None:
+        self._store, self._lanes, self._seats = store, lanes, seats
+        self._settling = settling
         self._around = max(1, round(PRESENCE_S / store.rules.tick_s))
         self._shelf = {shelf.id: i for i, shelf in enumerate(store.shelves)}
         self._waiting: list[ShelfEvent] = []
@@ -93,30 +104,31 @@ class Presence:
 
     def _attributed(self, event: ShelfEvent, tick: int, out: Output) -> ShelfEvent:
         shelf = self._shelf[event.shelf]
-        lanes: list[int] = []
+        seats: list[int] = []
         masses: list[float] = []
         for block in self._lanes.blocks:
             total = np.zeros(block.lanes)
             for near in range(tick - self._around, tick + self._around + 1):
                 total += block.reach_at(near, shelf)
             mean = np.clip(total / (2 * self._around + 1), 0, 1)
-            here = np.flatnonzero((mean > 1e-3) & (self._lanes.tag[block.base :][: len(mean)] >= 0))
-            lanes += (here + block.base).tolist()
+            of_lane = self._lanes.seat[block.base : block.end]
+            here = np.flatnonzero((mean > 1e-3) & (of_lane >= 0))
+            seats += of_lane[here].tolist()
             masses += mean[here].tolist()
         winner, p = attribute(np.array(masses))
         if winner < 0:
             return event
-        lane = lanes[winner]
-        tag = self._lanes.names[lane]
+        seat = seats[winner]
+        tag = self._seats.names[seat]
         found = dataclasses.replace(event, tag=tag, tag_p=round(p, 3))
-        self._settling.book(lane, tag, tick, found)
-        visit = self._visit_of(lane, tag, tick)
+        self._settling.book(seat, tag, tick, found)
+        visit = self._visit_of(seat, tag, tick)
         if visit is not None:
             out.shelf_visits.append((event.event, visit))
         return found
 
-    def _visit_of(self, lane: int, tag: str, tick: int) -> str | None:
+    def _visit_of(self, seat: int, tag: str, tick: int) -> str | None:
         """Return the visit in whose row `Settling.book` counted a shelf event."""
-        running = self._settling.visits.get(lane)
+        running = self._settling.visits.get(seat)
         candidates = [*([] if running is None else [running]), *self._settling.closing]
         return next((v.visit for v in candidates if v.tag == tag and v.first <= tick), None)

@@ -1,10 +1,11 @@
 """Learning the radio map from ordinary traffic, nobody's place known.
 
-With a survey: one round, a Gaussian process around the survey's map, which stays the
-anchor. Without one: first an offset per receiver, then offset and slope, then rounds of
-the process. The order matters: slope or process from the first round on lead astray, and
-so does a tag's offset that may move, for it explains any place by another power. Each
-round is one of expectation and maximisation (Dempster, Laird and Rubin 1977) over
+With a survey: first by how much each receiver has shifted as a whole, then one round, a
+Gaussian process around the survey's map, which stays the anchor. Without one: first an
+offset per receiver, then offset and slope, then rounds of the process. The order matters:
+slope or process from the first round on lead astray, and so does a tag's offset that may
+move, for it explains any place by another power. Each round
+is one of expectation and maximisation (Dempster, Laird and Rubin 1977) over
 `analytics.traffic_pass`; the process is that of Rasmussen and Williams 2006, eq. 2.25 and
 4.17. Values: ``docs/method.md``.
 """
@@ -17,11 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics.cells import CellGrid
+from analytics.filter_model import REFERENCE_DBM
 from analytics.radio_map import NOISE_GEOMETRY_DB, NOISE_SURVEY_DB, P0_DBM, TAG_HEIGHT_M, RadioMap
 from analytics.store import Store
-from analytics.tracker import REFERENCE_DBM
 from analytics.traffic import Traffic
-from analytics.traffic_pass import F64, Heard, Taps, Walk, level_offsets, listen, predicted
+from analytics.traffic_pass import (
+    F64,
+    Heard,
+    Taps,
+    Walk,
+    level_offsets,
+    listen,
+    predicted,
+    receiver_shifts,
+)
 
 EXPONENT_START = 1.8
 """Where slopes start from; 1.6 and 2.0 end at the same map."""
@@ -32,7 +42,11 @@ OFFSET_SD_DB, SLOPE_SD = 4.0, 0.4
 TAG_SD_DB, TAG_NOISE_DB = 4.0, 3.0
 """A tag's offset lies so far from the one that its mean level says, and is read so well."""
 SURVEY_SD_DB, SURVEY_LENGTH_M = 2.0, 3.0
-"""How far the truth may lie from a survey's map."""
+"""How far the truth may lie from a survey's map from place to place."""
+SURVEY_SHIFT_DB, SHIFT_SPREAD_M = 8.0, 1.5
+"""How far a receiver may have shifted as a whole, if it heard people walk about so far."""
+SHIFT_LEAST_DB, SHIFT_SEEN_DB = 5.0, 4.0
+"""Smaller shifts are not believed: believing all of them made real walks worse (0.86 to 0.92 m)."""
 LAW_SD_DB, LAW_LENGTH_M = 4.0, 2.5
 """How far it may lie from a log-distance law, as in `analytics.radio_map`."""
 CELL_NOISE_DB2, TICK_NOISE_DB2 = 9.0, 36.0
@@ -105,19 +119,25 @@ def apply_learned(
     ValueError
         There is neither a survey nor a law.
     """
-    sd_db, length_m = SURVEY_SD_DB, SURVEY_LENGTH_M
+    sd_db, length_m, shift_db = SURVEY_SD_DB, SURVEY_LENGTH_M, SURVEY_SHIFT_DB
     if known.p0_dbm is not None and known.exponent is not None:
         anchor = radio_map_of_law(store, grid, known.p0_dbm, known.exponent)
-        sd_db, length_m = LAW_SD_DB, LAW_LENGTH_M
+        sd_db, length_m, shift_db = LAW_SD_DB, LAW_LENGTH_M, 0.0
     if anchor is None:
         raise ValueError("what traffic has taught has no anchor: neither a survey nor a law")
     mean, sd = anchor.mean_dbm.copy(), anchor.sd_db.copy()
+    mean_db = _mean_residuals(known, mean.shape[1])
+    usual_db = float(np.nanmedian(mean_db)) if np.isfinite(mean_db).any() else 0.0
     for r in range(mean.shape[1]):
         at = known.receiver == r
         if at.any():
             places = np.stack([known.x_m[at], known.y_m[at]], axis=1)
             noise = TICK_NOISE_DB2 / known.weight[at] + CELL_NOISE_DB2
-            extra, spread = _krige(places, known.residual_db[at], noise, grid, sd_db, length_m)
+            wide = _spread_m(places, known.weight[at]) >= SHIFT_SPREAD_M
+            moved = wide and abs(mean_db[r] - usual_db) >= SHIFT_SEEN_DB
+            extra, spread = _krige(
+                places, known.residual_db[at], noise, grid, sd_db, length_m, shift_db * moved
+            )
             mean[:, r] += extra
             sd[:, r] = np.minimum(sd[:, r], spread)
     return dataclasses.replace(anchor, mean_dbm=mean, sd_db=sd, source="learned")
@@ -144,8 +164,12 @@ def learn_around(
     """
     walk = Walk(grid, tick_s=store.rules.tick_s)
     first = listen(traffic, anchor, walk, level_offsets(traffic, anchor, walk), taps=taps)
-    tell(0.5)
-    heard = listen(traffic, anchor, walk, first.offset_db, taps=taps)
+    offsets, believed = first.offset_db, anchor
+    shifts = receiver_shifts(traffic, anchor, walk, taps=taps)
+    tell(0.9)
+    if (moved := shifts.moved(SHIFT_LEAST_DB)).any():
+        offsets, believed = shifts.offset_db, shifts.applied(anchor, moved)
+    heard = listen(traffic, believed, walk, offsets, taps=taps)
     tell(1.0)
     return _residuals(heard, grid, anchor)
 
@@ -244,8 +268,8 @@ def moved_db(before: RadioMap, after: RadioMap, grid: CellGrid, known: Learned) 
 
     Returns
     -------
-    moved_db : shape (receivers,), less the mean of all, which is the tags' affair; NaN where
-        nothing was heard
+    moved_db : shape (receivers,), less the median of all, which is the tags' affair; NaN
+        where nothing was heard
     """
     receivers = after.mean_dbm.shape[1]
     moved = np.full(receivers, np.nan)
@@ -258,7 +282,7 @@ def moved_db(before: RadioMap, after: RadioMap, grid: CellGrid, known: Learned) 
                 np.subtract.outer(known.y_m[at], grid.y_m),
             )
             moved[r] = np.average(change[far.argmin(axis=1), r], weights=known.weight[at])
-    return moved - np.nanmean(moved) if np.isfinite(moved).any() else moved
+    return moved - np.nanmedian(moved) if np.isfinite(moved).any() else moved
 
 
 def _tag_offsets(traffic: Traffic, believed: RadioMap, walk: Walk, before: Heard | None) -> F64:
@@ -313,20 +337,42 @@ def _for_the_unheard(p0: F64, start: F64, heard: Heard) -> F64:
     return np.where(known, p0, start + (p0 - start)[known].mean())
 
 
+def _mean_residuals(known: Learned, receivers: int) -> F64:
+    """Return by how much each receiver hears more than its anchor says, NaN = unheard."""
+    weight = np.bincount(known.receiver, known.weight, receivers)
+    total = np.bincount(known.receiver, known.weight * known.residual_db, receivers)
+    found: F64 = np.where(weight > 0, total / np.maximum(weight, 1e-9), np.nan)
+    return found
+
+
+def _spread_m(places: F64, weight: F64) -> float:
+    middle = np.average(places, axis=0, weights=weight)
+    off = ((places - middle) ** 2).sum(axis=1)
+    return float(np.sqrt(np.average(off, weights=weight)))
+
+
 def _krige(
-    places: F64, residual: F64, noise: F64, grid: CellGrid, sd_db: float, length_m: float
+    places: F64,
+    residual: F64,
+    noise: F64,
+    grid: CellGrid,
+    sd_db: float,
+    length_m: float,
+    shift_db: float,
 ) -> tuple[F64, F64]:
+    """Return the residual in each cell, as a common shift and a process, and its deviation."""
+
     def kernel(a: F64, b: F64) -> F64:
         d = np.hypot(*(np.subtract.outer(a[:, i], b[:, i]) for i in (0, 1)))
         s = np.sqrt(3.0) * d / length_m
-        covariance: F64 = sd_db**2 * (1 + s) * np.exp(-s)
+        covariance: F64 = sd_db**2 * (1 + s) * np.exp(-s) + shift_db**2
         return covariance
 
     k = kernel(places, places)
     k[np.diag_indices_from(k)] += noise
     cross = kernel(np.stack([grid.x_m, grid.y_m], axis=1), places)
     solved = np.linalg.solve(k, np.concatenate([residual[:, None], cross.T], axis=1))
-    variance = sd_db**2 - np.einsum("ij,ji->i", cross, solved[:, 1:])
+    variance = sd_db**2 + shift_db**2 - np.einsum("ij,ji->i", cross, solved[:, 1:])
     return cross @ solved[:, 0], np.sqrt(np.maximum(variance, 0.0))
 
 

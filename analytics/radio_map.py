@@ -2,11 +2,14 @@
 
 Fitted from a survey (a Gaussian process over a fitted log-distance law) or, when
 there is none, drawn from geometry alone. Only differences between receivers
-matter afterwards: a tag's own power is an unknown of the position filter.
+matter afterwards: a tag's own power is an unknown of the position filter. Floors share
+one law with the distance in space and a loss per ceiling; what a survey says beyond the
+law holds on its own floor alone.
 
 Constants and equations: kriging of RSSI residuals with a Matérn-3/2 kernel
 (Rasmussen and Williams 2006, eq. 2.25, 2.26 and 4.17) over a log-distance law;
-values were chosen on recordings of two places, see ``docs/method.md``.
+values were chosen on recordings of two places, see ``docs/method.md``. The loss between
+floors is that of Recommendation ITU-R P.1238 for offices, which gives it for 1.8 to 2 GHz.
 """
 
 from dataclasses import dataclass
@@ -29,6 +32,12 @@ NOISE_SURVEY_DB = 6.0
 NOISE_GEOMETRY_DB = 10.0
 GP_SD_DB, GP_LENGTH_M, GP_NOISE_DB = 4.0, 2.5, 3.0
 SLOPE_SHRINK = 0.5
+SLOPE_LOW, SLOPE_HIGH = 1.0, 5.0
+"""Fitted exponents outside are noise: corridors reach down to 1, thick walls up to 5."""
+SLOPE_SPREAD_DB = 1.0
+"""Places whose 10 log10 of the distance scatters less than this cannot tell a slope."""
+FLOOR_LOSS_DB, FLOOR_LOSS_MORE_DB = 15.0, 4.0
+"""Loss through the first ceiling, and through each further one."""
 RSSI_LOW_DBM, RSSI_HIGH_DBM = -110.0, -20.0
 """Survey values outside are glitches of receivers and are refused."""
 
@@ -44,6 +53,7 @@ class SurveyPoints:
     rssi_dbm : shape (n,), float64 [dBm], mean of the powers in milliwatt
     count : shape (n,), float64, readings behind each mean
     refused : int, survey rows that were impossible or of unknown receivers
+    floor : shape (n,), int16, index into `Store.floors`; None if all are on the first
     """
 
     x_m: Array
@@ -53,6 +63,12 @@ class SurveyPoints:
     rssi_dbm: Array
     count: Array
     refused: int
+    floor: NDArray[np.int16] | None = None
+
+    @property
+    def on_floor(self) -> NDArray[np.int16]:
+        """Floor of each point, shape (n,), int16."""
+        return np.zeros(len(self.x_m), np.int16) if self.floor is None else self.floor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +103,7 @@ def radio_map_from_geometry(store: Store, grid: CellGrid) -> RadioMap:
     offset = np.array([r.offset_db for r in store.receivers])
     p0 = P0_DBM + offset
     exponent = np.full(len(p0), EXPONENT)
-    law = p0 - 10 * exponent * np.log10(_distances(store, grid.x_m, grid.y_m, TAG_HEIGHT_M))
+    law = p0 - exponent * ten_log_distances(store, grid) - floor_losses(store, grid.floor)
     return RadioMap(
         mean_dbm=law,
         sd_db=np.full(law.shape, 6.0),
@@ -98,6 +114,41 @@ def radio_map_from_geometry(store: Store, grid: CellGrid) -> RadioMap:
     )
 
 
+def ten_log_distances(store: Store, grid: CellGrid, tag_height_m: float = TAG_HEIGHT_M) -> Array:
+    """Return 10 log10 of the distance in space between cells and receivers.
+
+    Parameters
+    ----------
+    store, grid : the store and its cells
+    tag_height_m : float [m] above the floor of the cell
+
+    Returns
+    -------
+    ten_log_d : shape (cells, receivers), float64 [dB re 1 m]; nearer than 0.3 m counts as that
+    """
+    height = np.full(len(grid), tag_height_m)
+    return _ten_log_distances(store, grid.x_m, grid.y_m, height, grid.floor)
+
+
+def floor_losses(store: Store, floor: NDArray[np.int16]) -> Array:
+    """Return what the ceilings between places and receivers take away.
+
+    Parameters
+    ----------
+    store : floors at one level, like two houses, have no ceiling between them
+    floor : shape (n,), int16, index into `Store.floors`
+
+    Returns
+    -------
+    loss_db : shape (n, receivers), float64 [dB], 0 on the receiver's own floor
+    """
+    _, storey = np.unique([each.level_m for each in store.floors], return_inverse=True)
+    theirs = storey[_receiver_floors(store)]
+    ceilings = np.abs(np.subtract.outer(storey[floor], theirs))
+    loss: Array = np.where(ceilings > 0, FLOOR_LOSS_DB + FLOOR_LOSS_MORE_DB * (ceilings - 1), 0.0)
+    return loss
+
+
 def reduce_survey(
     *,
     x_m: Array,
@@ -106,6 +157,7 @@ def reduce_survey(
     receiver: NDArray[np.int16],
     rssi_dbm: Array,
     count: Array,
+    floor: NDArray[np.int16] | None = None,
     square_m: float = 0.5,
 ) -> SurveyPoints:
     """Average a survey in milliwatt per receiver and square.
@@ -116,6 +168,7 @@ def reduce_survey(
     receiver : shape (n,), int16, index into `Store.receivers`; -1 = unknown, refused
     rssi_dbm : shape (n,), float64 [dBm]
     count : shape (n,), float64, readings behind a row; NaN counts as 1
+    floor : shape (n,), int16, index into `Store.floors`, -1 = unknown, refused; None = the first
     square_m : float [m], > 0
 
     Notes
@@ -123,6 +176,7 @@ def reduce_survey(
     Powers are averaged in milliwatt, not in dB: deep fades then weigh little
     (10 % better live positions on the recordings).
     """
+    level = np.zeros(len(x_m), np.int16) if floor is None else floor
     count = np.where(np.isfinite(count) & (count > 0), count, 1.0)
     good = (
         np.isfinite(x_m)
@@ -130,6 +184,7 @@ def reduce_survey(
         & (rssi_dbm >= RSSI_LOW_DBM)
         & (rssi_dbm <= RSSI_HIGH_DBM)
         & (receiver >= 0)
+        & (level >= 0)
     )
     refused = int((~good).sum())
     x, y, z = x_m[good], y_m[good], z_m[good]
@@ -138,11 +193,11 @@ def reduce_survey(
         empty = np.empty(0)
         return SurveyPoints(
             x_m=empty, y_m=empty, z_m=empty, receiver=np.empty(0, np.int16),
-            rssi_dbm=empty, count=empty, refused=refused,
+            rssi_dbm=empty, count=empty, refused=refused, floor=np.empty(0, np.int16),
         )  # fmt: skip
     keys = np.stack(
         [rx.astype(np.int64), np.floor(x / square_m).astype(np.int64),
-         np.floor(y / square_m).astype(np.int64)], axis=1,
+         np.floor(y / square_m).astype(np.int64), level[good].astype(np.int64)], axis=1,
     )  # fmt: skip
     found, group = np.unique(keys, axis=0, return_inverse=True)
     group = group.ravel()
@@ -163,6 +218,7 @@ def reduce_survey(
         rssi_dbm=10 * np.log10(mean(10 ** (rssi / 10))),
         count=total,
         refused=refused,
+        floor=found[:, 3].astype(np.int16),
     )
 
 
@@ -188,35 +244,36 @@ def fit_radio_map(store: Store, grid: CellGrid, points: SurveyPoints) -> RadioMa
     surveyed = np.array([len(r) >= 4 for r in rows])
     if not surveyed.any():
         raise ValueError("the survey has no receiver of this store with four places or more")
-    p0, exponent = np.zeros(receivers), np.zeros(receivers)
-    logs: list[Array] = []
-    for r, at in enumerate(rows):
-        place = store.receivers[r].position_m
-        d = np.sqrt(
-            (points.x_m[at] - place[0]) ** 2
-            + (points.y_m[at] - place[1]) ** 2
-            + (z[at] - place[2]) ** 2
-        )
-        logs.append(10 * np.log10(np.maximum(d, 0.3)))
-        if surveyed[r]:
-            p0[r], exponent[r] = _law(logs[r], points.rssi_dbm[at])
-    exponent[surveyed] = np.clip(exponent[surveyed], 0.5, 4.5)
-    typical = float(exponent[surveyed].mean())
-    exponent = np.where(surveyed, typical + SLOPE_SHRINK * (exponent - typical), typical)
+    floor = points.on_floor
+    away = _ten_log_distances(store, points.x_m, points.y_m, z, floor)
+    # Ceilings are taken out first, so that all floors speak of one law.
+    own = np.arange(len(points.x_m)), points.receiver
+    log_distance = away[own]
+    level = points.rssi_dbm + floor_losses(store, floor)[own]
+    slope = np.array([_slope(log_distance[at], level[at]) for at in rows])
+    told = np.isfinite(slope)
+    slope = np.clip(slope, SLOPE_LOW, SLOPE_HIGH)
+    typical = float(slope[told].mean()) if told.any() else EXPONENT
+    exponent = np.where(told, typical + SLOPE_SHRINK * (slope - typical), typical)
+    p0 = np.zeros(receivers)
     for r, at in enumerate(rows):
         if surveyed[r]:
-            p0[r] = float((points.rssi_dbm[at] + exponent[r] * logs[r]).mean())
+            p0[r] = float((level[at] + exponent[r] * log_distance[at]).mean())
     p0 = np.where(surveyed, p0, p0[surveyed].mean())
 
-    law = p0 - 10 * exponent * np.log10(_distances(store, grid.x_m, grid.y_m, tag_height))
+    law = p0 - exponent * ten_log_distances(store, grid, tag_height)
+    law -= floor_losses(store, grid.floor)
     mean, sd = law.copy(), np.full(law.shape, GP_SD_DB)
+    targets = np.stack([grid.x_m, grid.y_m], axis=1)
     for r, at in enumerate(rows):
         if not surveyed[r]:
             continue
-        residual = points.rssi_dbm[at] - (p0[r] - exponent[r] * logs[r])
+        residual = level[at] - (p0[r] - exponent[r] * log_distance[at])
         places = np.stack([points.x_m[at], points.y_m[at]], axis=1)
-        extra, sd[:, r] = _krige(places, residual, np.stack([grid.x_m, grid.y_m], axis=1))
-        mean[:, r] += extra
+        for storey in np.unique(floor[at]).tolist():
+            there, here = floor[at] == storey, grid.cells_of(storey)
+            extra, sd[here, r] = _krige(places[there], residual[there], targets[here])
+            mean[here, r] += extra
     return RadioMap(
         mean_dbm=mean,
         sd_db=sd,
@@ -227,23 +284,31 @@ def fit_radio_map(store: Store, grid: CellGrid, points: SurveyPoints) -> RadioMa
     )
 
 
-def _distances(store: Store, x: Array, y: Array, tag_height_m: float) -> Array:
-    place = np.array([r.position_m for r in store.receivers])
+def _receiver_floors(store: Store) -> NDArray[np.int64]:
+    return np.array([store.floor_index(receiver.floor) for receiver in store.receivers], np.int64)
+
+
+def _ten_log_distances(
+    store: Store, x_m: Array, y_m: Array, height_m: Array, floor: NDArray[np.int16]
+) -> Array:
+    level = np.array([each.level_m for each in store.floors])
+    place = np.array([receiver.position_m for receiver in store.receivers])
     d2 = (
-        np.subtract.outer(x, place[:, 0]) ** 2
-        + np.subtract.outer(y, place[:, 1]) ** 2
-        + (tag_height_m - place[:, 2]) ** 2
+        np.subtract.outer(x_m, place[:, 0]) ** 2
+        + np.subtract.outer(y_m, place[:, 1]) ** 2
+        + np.subtract.outer(height_m + level[floor], place[:, 2] + level[_receiver_floors(store)])
+        ** 2
     )
-    distance: Array = np.maximum(np.sqrt(d2), 0.3)
-    return distance
+    ten_log: Array = 10 * np.log10(np.maximum(np.sqrt(d2), 0.3))
+    return ten_log
 
 
-def _law(log_distance: Array, rssi_dbm: Array) -> tuple[float, float]:
+def _slope(log_distance: Array, level_dbm: Array) -> float:
+    """Return the fitted path-loss exponent, NaN where the places cannot tell it."""
+    if len(log_distance) < 4 or float(np.std(log_distance)) < SLOPE_SPREAD_DB:
+        return np.nan
     spread = float(np.var(log_distance))
-    if spread < 1e-6:
-        return float(rssi_dbm.mean()), EXPONENT
-    slope = float(np.cov(log_distance, rssi_dbm, bias=True)[0, 1]) / spread
-    return float(rssi_dbm.mean() - slope * log_distance.mean()), -slope
+    return -float(np.cov(log_distance, level_dbm, bias=True)[0, 1]) / spread
 
 
 def _krige(places: Array, residual: Array, targets: Array) -> tuple[Array, Array]:

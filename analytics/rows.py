@@ -24,23 +24,25 @@ class Positions:
     t_ns : int64 [ns], the tick's end
     tag : int32, index into the caller's tag table
     stage : uint8, index into `STAGES`
-    layer : uint8, index into `Store.layers`
+    layer : uint16, index into `Store.layers`
     zone : int16, index into `Store.zones`, -1 = none
     zone_state : uint8, index into `ZONE_STATES`
     zone_p : float32 [0-1], rounded to thousandths, NaN when unknown
     x_m, y_m, sigma_m : float32 [m], rounded to centimetres, NaN when unknown
+    floor : uint8, index into `Store.floors`; 0 when unknown
     """
 
     t_ns: NDArray[np.int64]
     tag: NDArray[np.int32]
     stage: NDArray[np.uint8]
-    layer: NDArray[np.uint8]
+    layer: NDArray[np.uint16]
     zone: NDArray[np.int16]
     zone_state: NDArray[np.uint8]
     zone_p: NDArray[np.float32]
     x_m: NDArray[np.float32]
     y_m: NDArray[np.float32]
     sigma_m: NDArray[np.float32]
+    floor: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +160,55 @@ class QueueMinute:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OccupancyEstimate:
+    """People in a zone during one minute, with uncertainty, labelled by its end.
+
+    `tagged` is the expected number of tags by the posterior, `people` everybody, with
+    those who carry none (`Rules.tagged_share`); the sigmas are standard deviations.
+    """
+
+    t_ns: int
+    layer: str
+    zone: str
+    tagged: float
+    tagged_sigma: float
+    people: float
+    people_sigma: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heat:
+    """Person-seconds spent in one cell during a quarter of an hour, labelled by its end."""
+
+    t_ns: int
+    floor: str
+    x_m: float
+    y_m: float
+    person_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiverHealth:
+    """A receiver's state since a moment: ok, moved (its level shifted), weak or deaf."""
+
+    receiver: str
+    state: str
+    since_ns: int
+    offset_db: float | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagFlag:
+    """A tag that behaves as no person can: `kind` is cloned or teleported."""
+
+    kind: str
+    t_ns: int
+    tag: str
+    zones: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ZoneChange:
     """A live (causal) change of a tag's zone: `kind` is entered or left."""
 
@@ -185,6 +236,10 @@ class Output:
     sensor_health: list[SensorHealth] = field(default_factory=list)
     occupancy: list[Occupancy] = field(default_factory=list)
     queues: list[QueueMinute] = field(default_factory=list)
+    occupancy_estimates: list[OccupancyEstimate] = field(default_factory=list)
+    heat: list[Heat] = field(default_factory=list)
+    receiver_health: list[ReceiverHealth] = field(default_factory=list)
+    tag_flags: list[TagFlag] = field(default_factory=list)
 
     def extend(self, other: "Output") -> None:
         """Append everything of another output."""
@@ -201,4 +256,7 @@ TABLES: dict[str, type[Any]] = {
     "sensor_health": SensorHealth,
     "occupancy": Occupancy,
     "queues": QueueMinute,
+    "occupancy_estimates": OccupancyEstimate,
+    "heat": Heat,
+    "receiver_health": ReceiverHealth,
 }

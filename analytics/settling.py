@@ -6,32 +6,36 @@ Visits begin and end here, in event time, so that both drivers see the same ones
 """
 
 import math
+import operator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.blocks import FINAL, LIVE, Block, Layers
+from analytics.blocks import FINAL, Block, Layers
 from analytics.dwell import DwellMachine, Stay
 from analytics.lanes import Lanes
 from analytics.minutes import Minutes
-from analytics.rows import Output, Positions, ShelfEvent
+from analytics.position_rows import PositionRows, Said, first_of, joined, said_in, said_of
+from analytics.rows import Output, ShelfEvent
+from analytics.seats import Seats
 from analytics.store import Store
 from analytics.visits import OpenVisit, VisitRows, Walks
 
-KNOWN, UNKNOWN, OUTSIDE = 0, 1, 2
 _NEVER = np.iinfo(np.int64).max
 I64 = NDArray[np.int64]
-Said = tuple[NDArray[np.float32], NDArray[np.int16], NDArray[np.float32]]
-"""Places, zones and their probabilities of one lane, as its block's rings hold them."""
 
 
 class Settling:
-    """Rows, stays and visits of all lanes.
+    """Rows, stays and visits of all seats.
 
     Parameters
     ----------
-    store, layers, lanes, rows, minutes : the engine's parts
+    store, layers, lanes, seats, rows, minutes : the engine's parts
     hold : int, ticks without evidence after which a place is unknown
+
+    Attributes
+    ----------
+    pass_bys : int, visits that ended before they were long enough to count
     """
 
     def __init__(
@@ -39,36 +43,42 @@ class Settling:
         store: Store,
         layers: Layers,
         lanes: Lanes,
+        seats: Seats,
         rows: VisitRows,
         minutes: Minutes,
         *,
         hold: int,
     ) -> None:
-        self._store, self._layers, self._lanes = store, layers, lanes
+        self._store, self._layers, self._lanes, self._seats = store, layers, lanes, seats
         self.rows, self._minutes, self._hold = rows, minutes, hold
         self._tick_ns = store.rules.tick_ns
         self._least = math.ceil(store.rules.visit_min_s / store.rules.tick_s - 1e-9)
         self._machines = [DwellMachine(store.rules) for _ in layers.zones]
+        self._positions = PositionRows(layers, self._tick_ns)
         self.visits: dict[int, OpenVisit] = {}
         self.cuts: dict[int, list[int]] = {}
-        """Per lane the ticks after which its visit ends, in order."""
+        """Per seat the ticks after which its visit ends, in order."""
         self.taps: dict[int, list[int]] = {}
-        """Per lane the ticks of its taps that no closed visit has counted yet."""
+        """Per seat the ticks of its taps that no closed visit has counted yet."""
         self.closing: list[OpenVisit] = []
         """Visits that are over and wait for late shelf events."""
+        self.pass_bys = 0
         self._held: dict[int, Said] = {}
         self._walks = Walks()
         self._is_open = np.empty(0, np.bool_)
         self._last = np.empty(0, np.int64)
         self._confirm_at = np.empty(0, np.int64)
+        self.grow()
 
     def grow(self) -> None:
-        """Follow the lanes when blocks were added."""
-        lanes = len(self._lanes)
-        more = lanes - len(self._is_open)
-        self._walks.grow(lanes)
+        """Follow the seats when there are more."""
+        seats = len(self._seats)
+        more = seats - len(self._is_open)
+        if not more:
+            return
+        self._walks.grow(seats)
         for machine in self._machines:
-            machine.grow(lanes)
+            machine.grow(seats)
         self._is_open = np.concatenate([self._is_open, np.zeros(more, np.bool_)])
         self._last = np.concatenate([self._last, np.zeros(more, np.int64)])
         self._confirm_at = np.concatenate([self._confirm_at, np.full(more, _NEVER)])
@@ -81,75 +91,82 @@ class Settling:
         final_tick : int
         out : receives rows
         """
-        lanes = self._lanes
-        due = (lanes.tag >= 0) & lanes.active
-        until = np.minimum(lanes.last, final_tick)
-        due &= lanes.settled < until
-        if not due.any():
+        seats = self._seats
+        due = np.flatnonzero(seats.lane >= 0)
+        until = np.minimum(seats.last[due], final_tick)
+        some = seats.settled[due] < until
+        due, until = due[some], until[some]
+        if not len(due):
             return
-        first, last = int(lanes.settled[due].min()) + 1, int(until[due].max())
-        for tick in range(first, last + 1):
-            now = np.flatnonzero(due & (lanes.settled < tick) & (tick <= until))
+        for tick in range(int(seats.settled[due].min()) + 1, int(until.max()) + 1):
+            now = due[(seats.settled[due] < tick) & (tick <= until)]
             if len(now):
                 self._settle_tick(tick, now, out)
-                lanes.settled[now] = tick
+                seats.settled[now] = tick
+        out.positions += self._positions.take()
 
-    def park(self, lane: int) -> None:
-        """Keep the answers said after a lane's last evidence: it is stepped no longer."""
-        if not self._is_open[lane]:
+    def park(self, seat: int) -> None:
+        """Keep the answers said after a seat's last evidence: it is followed no longer."""
+        if not self._is_open[seat]:
             return
+        lane = int(self._seats.lane[seat])
         block = self._lanes.block_of(lane)
-        at = lane - block.base
-        slots = (int(self._lanes.last[lane]) + 1 + np.arange(self._hold)) % block.ring
-        self._held[lane] = (
-            block.place[..., at][:, slots],
-            block.zone[..., at][:, slots],
-            block.zone_p[..., at][:, slots],
-        )
+        ticks = int(self._seats.last[seat]) + 1 + np.arange(self._hold)
+        self._held[seat] = said_of(block, lane - block.base, ticks)
 
-    def resume(self, lane: int, tick: int, out: Output) -> None:
+    def resume(self, seat: int, tick: int, out: Output) -> None:
         """Give the rows of a long silence that turned out to lie inside a visit."""
-        lanes = self._lanes
-        silent = np.arange(int(lanes.settled[lane]) + 1, tick)
-        held = self._held.pop(lane, None)
+        seats = self._seats
+        silent = np.arange(int(seats.settled[seat]) + 1, tick)
+        held = self._held.pop(seat, None)
         if held is not None:
-            tag = int(lanes.tag[lane])
-            out.positions.append(self._said(silent[: self._hold], tag, held))
-            if len(silent) > self._hold:
-                out.positions.append(self._unknown(silent[self._hold :], tag))
-        lanes.settled[lane] = tick - 1
+            tag = int(seats.tag[seat])
+            said, unsaid = silent[: self._hold], silent[self._hold :]
+            first = first_of(held, len(said))
+            tags, known = np.full(len(said), tag, np.int32), np.ones(len(said), np.bool_)
+            self._positions.add(said, tags, first, known)
+            for layer in range(len(self._machines)):
+                zone = self._layers.to_store_zone(layer, first.zone[FINAL, layer])
+                for at, here in zip(said.tolist(), zone, strict=True):
+                    self._minutes.count(at, np.array([here]))
+            if len(unsaid):
+                self._positions.add_unknown(unsaid, tag)
+            out.positions += self._positions.take()
+        seats.settled[seat] = tick - 1
 
     def expire(self, tick: int, out: Output) -> None:
         """End stays whose tag has been silent for longer than the dwell gap."""
-        lanes = self._lanes
-        quiet = np.flatnonzero((lanes.tag >= 0) & (lanes.settled >= lanes.last))
+        seats = self._seats
+        quiet = np.flatnonzero((seats.tag >= 0) & (seats.settled >= seats.last))
         for machine in self._machines:
             for stay in machine.expire(tick, quiet):
                 self._book(stay, out)
 
-    def close(self, lane: int, out: Output) -> None:
-        """End a lane's visit; everything up to its last evidence is settled."""
+    def close(self, seat: int, out: Output) -> None:
+        """End a seat's visit; everything up to its last evidence is settled."""
         for machine in self._machines:
-            for stay in machine.end(np.array([lane])):
+            for stay in machine.end(np.array([seat])):
                 self._book(stay, out)
-        self._held.pop(lane, None)
-        self._is_open[lane] = False
-        self._confirm_at[lane] = _NEVER
-        visit = self.visits.pop(lane, None)
+        self._held.pop(seat, None)
+        self._is_open[seat] = False
+        self._confirm_at[seat] = _NEVER
+        visit = self.visits.pop(seat, None)
         if visit is not None:
-            visit.last = int(self._last[lane])
-            self._walks.end(lane, visit)
-            taps = self.taps.pop(lane, [])
+            visit.last = int(self._last[seat])
+            self._walks.end(seat, visit)
+            taps = self.taps.pop(seat, [])
             visit.taps = sum(visit.first <= tick <= visit.last for tick in taps)
             later = [tick for tick in taps if tick > visit.last]
             if later:
-                self.taps[lane] = later
+                self.taps[seat] = later
             if visit.confirmed:
                 self.closing.append(visit)
+            else:
+                self.pass_bys += 1
 
-    def book(self, lane: int, tag: str, tick: int, event: ShelfEvent) -> None:
+    def book(self, seat: int, tag: str, tick: int, event: ShelfEvent) -> None:
         """Count a shelf event in the visit of its person."""
-        visit = self.visits.get(lane)
+        visit = self.visits.get(seat)
         if visit is not None and visit.tag == tag and tick >= visit.first:
             visit.book(event)
             return
@@ -160,74 +177,74 @@ class Settling:
 
     def running(self, visit: str) -> list[tuple[str, int]]:
         """Return the zones in which an open visit stays, and since when [ns]."""
-        lane = next((at for at, open_ in self.visits.items() if open_.visit == visit), None)
-        if lane is None:
+        seat = next((at for at, open_ in self.visits.items() if open_.visit == visit), None)
+        if seat is None:
             return []
-        stays = [machine.running(lane) for machine in self._machines]
+        stays = [machine.running(seat) for machine in self._machines]
         zones = self._store.zones
         return [(zones[zone].id, first * self._tick_ns) for zone, first in stays if zone >= 0]
 
     def _settle_tick(self, tick: int, now: I64, out: Output) -> None:
         self._turn_visits(tick, now, out)
-        inside = now[self._is_open[now]]
-        if not len(inside):
+        parts = self._by_block(now[self._is_open[now]])
+        if not parts:
             return
-        out.positions.append(self._positions(tick, inside))
-        for block, at in self._by_block(inside):
-            slot = tick % block.ring
-            local = at - block.base
-            age = block.age[slot, local]
-            evidence = age == 0
-            known = age <= self._hold
-            for layer, machine in enumerate(self._machines):
-                decided = block.zone[FINAL, slot, layer, local]
-                zone = self._layers.to_store_zone(layer, decided)
-                stays = machine.feed(
-                    tick,
-                    at[known],
-                    zone[known],
-                    block.zone_p[FINAL, slot, layer, local][known],
-                    evidence[known],
-                    block.readings[slot, local][known],
-                )
-                for stay in stays:
-                    self._book(stay, out)
-                self._minutes.count(tick, zone[known])
-            heard, here = at[evidence], local[evidence]
-            self._last[heard] = tick
-            x, y, _ = block.place[FINAL, slot]
-            self._walks.move(heard, x[here], y[here])
-            for lane in heard[tick >= self._confirm_at[heard]].tolist():
-                self._confirm(lane, out)
+        at = np.concatenate([seats for _, seats, _ in parts])
+        said = joined([said_in(block, tick, local) for block, _, local in parts])
+        age, readings = (
+            np.concatenate([ring(block)[tick % block.ring, local] for block, _, local in parts])
+            for ring in (operator.attrgetter("age"), operator.attrgetter("readings"))
+        )
+        evidence, known = age == 0, age <= self._hold
+        self._positions.add(np.full(len(at), tick), self._seats.tag[at], said, known)
+        for layer, machine in enumerate(self._machines):
+            zone = self._layers.to_store_zone(layer, said.zone[FINAL, layer])
+            stays = machine.feed(
+                tick,
+                at[known],
+                zone[known],
+                said.zone_p[FINAL, layer][known],
+                evidence[known],
+                readings[known],
+            )
+            for stay in stays:
+                self._book(stay, out)
+            self._minutes.count(tick, zone[known])
+        heard = at[evidence]
+        self._last[heard] = tick
+        x, y, _ = said.place[FINAL]
+        self._walks.move(heard, x[evidence], y[evidence], said.floor[FINAL, evidence])
+        for seat in heard[tick >= self._confirm_at[heard]].tolist():
+            self._confirm(seat, out)
 
     def _turn_visits(self, tick: int, now: I64, out: Output) -> None:
-        over = [lane for lane, cuts in self.cuts.items() if cuts[0] < tick]
-        for lane in sorted(set(over).intersection(now.tolist())):
-            later = [cut for cut in self.cuts[lane] if cut >= tick]
+        over = [seat for seat, cuts in self.cuts.items() if cuts[0] < tick]
+        for seat in sorted(set(over).intersection(now.tolist())):
+            later = [cut for cut in self.cuts[seat] if cut >= tick]
             if later:
-                self.cuts[lane] = later
+                self.cuts[seat] = later
             else:
-                del self.cuts[lane]
-            self.close(lane, out)
-        for block, at in self._by_block(now[~self._is_open[now]]):
-            begin = at[block.age[tick % block.ring, at - block.base] == 0]
+                del self.cuts[seat]
+            self.close(seat, out)
+        for block, at, local in self._by_block(now[~self._is_open[now]]):
+            begin = at[block.age[tick % block.ring, local] == 0]
             self._walks.begin(begin)
             self._is_open[begin] = True
             self._confirm_at[begin] = tick + self._least - 1
-            for lane in begin.tolist():
-                self.visits[lane] = self.rows.open(self._lanes.names[lane], tick)
+            for seat in begin.tolist():
+                self.visits[seat] = self.rows.open(self._seats.names[seat], tick)
 
-    def _confirm(self, lane: int, out: Output) -> None:
+    def _confirm(self, seat: int, out: Output) -> None:
         """From now on a visit is more than a pass-by."""
-        visit = self.visits[lane]
+        visit = self.visits[seat]
         visit.confirmed = True
-        self._confirm_at[lane] = _NEVER
+        self._confirm_at[seat] = _NEVER
         out.visits_started.append((visit.visit, visit.tag, visit.first * self._tick_ns))
         out.dwells += visit.waiting
         visit.waiting.clear()
 
     def _book(self, stay: Stay, out: Output) -> None:
-        visit = self.visits.get(stay.lane)
+        visit = self.visits.get(stay.seat)
         if visit is None:
             return
         dwell = self.rows.dwell(visit, stay)
@@ -235,70 +252,12 @@ class Settling:
         self._minutes.dwell(dwell)
         (out.dwells if visit.confirmed else visit.waiting).append(dwell)
 
-    def _by_block(self, lanes: I64) -> list[tuple[Block, I64]]:
+    def _by_block(self, seats: I64) -> list[tuple[Block, I64, I64]]:
+        """Return blocks with their seats and the lanes of these within the block."""
+        lane = self._seats.lane[seats]
         found = []
         for block in self._lanes.blocks:
-            at = lanes[(lanes >= block.base) & (lanes < block.base + block.lanes)]
-            if len(at):
-                found.append((block, at))
+            mine = (lane >= block.base) & (lane < block.end)
+            if mine.any():
+                found.append((block, seats[mine], lane[mine] - block.base))
         return found
-
-    def _positions(self, tick: int, lanes: I64) -> Positions:
-        """Rows of both stages and all layers for some lanes in one tick."""
-        parts: list[tuple[NDArray[np.generic], ...]] = []
-        for block, at in self._by_block(lanes):
-            slot, local = tick % block.ring, at - block.base
-            known = block.age[slot, local] <= self._hold
-            tag = self._lanes.tag[at]
-            for stage in (LIVE, FINAL):
-                place = np.where(known, block.place[stage, slot][:, local], np.nan)
-                for layer in range(len(self._machines)):
-                    decided = block.zone[stage, slot, layer, local]
-                    zone = np.where(known, self._layers.to_store_zone(layer, decided), -1)
-                    state = np.where(known, np.where(zone >= 0, KNOWN, OUTSIDE), UNKNOWN)
-                    zone_p = np.where(known, block.zone_p[stage, slot, layer, local], np.nan)
-                    which = (np.full(len(at), stage), np.full(len(at), layer))
-                    parts.append((tag, *which, zone, state, zone_p, *place))
-        return self._table(np.full(sum(len(p[0]) for p in parts), tick), parts)
-
-    def _said(self, ticks: I64, tag: int, said: Said) -> Positions:
-        """Rows of one lane in ticks whose answers were kept."""
-        n = len(ticks)
-        places, decided, zone_p = said
-        parts: list[tuple[NDArray[np.generic], ...]] = []
-        for stage in (LIVE, FINAL):
-            place = places[stage, :n].T
-            for layer in range(len(self._machines)):
-                zone = self._layers.to_store_zone(layer, decided[stage, :n, layer])
-                which = (np.full(n, tag), np.full(n, stage), np.full(n, layer))
-                state = np.where(zone >= 0, KNOWN, OUTSIDE)
-                parts.append((*which, zone, state, zone_p[stage, :n, layer], *place))
-        return self._table(np.tile(ticks, len(parts)), parts)
-
-    def _unknown(self, ticks: I64, tag: int) -> Positions:
-        n = len(ticks)
-        nan = np.full(n, np.nan)
-        parts: list[tuple[NDArray[np.generic], ...]] = [
-            (np.full(n, tag), np.full(n, stage), np.full(n, layer), np.full(n, -1),
-             np.full(n, UNKNOWN), nan, nan, nan, nan)
-            for stage in (LIVE, FINAL)
-            for layer in range(len(self._machines))
-        ]  # fmt: skip
-        return self._table(np.tile(ticks, len(parts)), parts)
-
-    def _table(self, ticks: I64, parts: list[tuple[NDArray[np.generic], ...]]) -> Positions:
-        tag, stage, layer, zone, state, zone_p, x, y, sigma = (
-            np.concatenate(column) for column in zip(*parts, strict=True)
-        )
-        return Positions(
-            t_ns=(ticks + 1) * self._tick_ns,
-            tag=tag.astype(np.int32),
-            stage=stage.astype(np.uint8),
-            layer=layer.astype(np.uint8),
-            zone=zone.astype(np.int16),
-            zone_state=state.astype(np.uint8),
-            zone_p=np.round(zone_p.astype(np.float64), 3).astype(np.float32),
-            x_m=np.round(x.astype(np.float64), 2).astype(np.float32),
-            y_m=np.round(y.astype(np.float64), 2).astype(np.float32),
-            sigma_m=np.round(sigma.astype(np.float64), 2).astype(np.float32),
-        )

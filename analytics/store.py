@@ -1,8 +1,9 @@
 """What the core knows about a store: frozen records, no files.
 
-Positions are metres in the store's own frame, x to the right, y up the plan, z
-height. Whoever reads a store file (``ingest.store_file``) checks it; here it is
-taken as right. Indices used by arrays elsewhere are positions in these tuples.
+Positions are metres in the store's own frame, x to the right, y up the plan, z the height
+above the floor that a thing stands on; all floors share x and y. Whoever reads a store
+file (``ingest.store_file``) checks it; here it is taken as right. Indices used by arrays
+elsewhere are positions in these tuples.
 """
 
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ ZONE_KINDS = (
     "staff",
     "outside",
 )
+CONNECTION_KINDS = ("stairs", "lift", "escalator")
+LEVEL_STEP_M = 4.5
+"""Height from one floor to the next when the store file does not say."""
 TAP_ROLES = (
     "entry",
     "exit",
@@ -38,7 +42,10 @@ TAP_ROLES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """The times that define a tick, a dwell and a visit, all in seconds."""
+    """The times that define a tick, a dwell and a visit, in seconds, and who carries a tag.
+
+    `tagged_share` is the known share of people with a tag [0-1], for estimates of everybody.
+    """
 
     tick_s: float = 1.0
     lateness_s: float = 1.0
@@ -50,11 +57,44 @@ class Rules:
     visit_min_s: float = 30.0
     bounce_s: float = 120.0
     engaged_min_s: float = 8.0
+    tagged_share: float = 1.0
 
     @property
     def tick_ns(self) -> int:
         """Length of a tick in nanoseconds."""
         return round(self.tick_s * 1e9)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Floor:
+    """One floor: its height above the lowest, and its outline where it differs from the store's."""
+
+    id: str
+    name: str = ""
+    level_m: float = 0.0
+    outline_m: Polygon | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionEnd:
+    """Where a connection is on one of its floors: x0, y0, x1, y1 [m]."""
+
+    floor: str
+    rect_m: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """Stairs, a lift or an escalator: a way between floors, one end on each of them."""
+
+    id: str
+    kind: str
+    ends: tuple[ConnectionEnd, ...]
+
+    @property
+    def floors(self) -> tuple[str, ...]:
+        """Ids of the floors that it joins."""
+        return tuple(end.floor for end in self.ends)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +173,7 @@ class TapPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
-    """A store: outline, obstacles, receivers, zones, shelves, tap points and rules."""
+    """A store: outline, floors, obstacles, receivers, zones, shelves, tap points and rules."""
 
     id: str
     name: str
@@ -148,6 +188,34 @@ class Store:
     cell_m: float = 1.0
     radio_map: str | None = None
     rules: Rules = field(default_factory=Rules)
+    floors: tuple[Floor, ...] = (Floor(id="0"),)
+    connections: tuple[Connection, ...] = ()
+
+    def floor_index(self, floor: str) -> int:
+        """Return the position of a floor in `floors`.
+
+        Parameters
+        ----------
+        floor : id of a floor
+
+        Raises
+        ------
+        ValueError
+            The store has no such floor.
+        """
+        for at, known in enumerate(self.floors):
+            if known.id == floor:
+                return at
+        raise ValueError(f"store '{self.id}' has no floor '{floor}'")
+
+    def outline_of(self, floor: str) -> Polygon:
+        """Return the outline of a floor: its own, else the store's.
+
+        Parameters
+        ----------
+        floor : id of a floor
+        """
+        return self.floors[self.floor_index(floor)].outline_m or self.outline_m
 
     @property
     def layers(self) -> tuple[str, ...]:

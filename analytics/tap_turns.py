@@ -6,7 +6,7 @@ last tick of the visit that ends ("cut"), and is carried out when that tick sett
 
 import numpy as np
 
-from analytics.lanes import Lanes
+from analytics.seats import Seats
 from analytics.tick_buffer import Columns
 
 ENTRY_SPLIT_S = 60.0
@@ -28,7 +28,7 @@ def cut_by_entry(
     tick: int,
     taps: Columns,
     roles: list[str],
-    lanes: Lanes,
+    seats: Seats,
     cuts: dict[int, list[int]],
     tick_s: float,
 ) -> None:
@@ -36,22 +36,22 @@ def cut_by_entry(
 
     Parameters
     ----------
-    tick : int, the tick of the taps, whose evidence is not noted in `lanes` yet
+    tick : int, the tick of the taps, whose evidence is not noted in `seats` yet
     taps : t_ns, tap_point, tag
     roles : of the tap points
-    lanes : with the newest evidence before this tick
-    cuts : per lane the ticks after which its visit ends; is added to
+    seats : with the newest evidence before this tick
+    cuts : per seat the ticks after which its visit ends; is added to
     tick_s : float [s]
     """
-    lanes_of = lanes.of(taps[2])
+    seat_of = seats.of(taps[2])
     left: set[int] = set()
     for at in in_order(taps):
-        lane, role = int(lanes_of[at]), roles[taps[1][at]]
+        seat, role = int(seat_of[at]), roles[taps[1][at]]
         if role == "exit":
-            left.add(lane)
-        elif role == "entry" and lane >= 0 and lane not in left:
-            age_s = (tick - int(lanes.first[lane])) * tick_s
-            last = int(lanes.last[lane])
-            before = cuts.get(lane, [])
+            left.add(seat)
+        elif role == "entry" and seat >= 0 and seat not in left:
+            age_s = (tick - int(seats.first[seat])) * tick_s
+            last = int(seats.last[seat])
+            before = cuts.get(seat, [])
             if age_s > ENTRY_SPLIT_S and (not before or before[-1] < last):
-                cuts[lane] = [*before, last]
+                cuts[seat] = [*before, last]

@@ -103,19 +103,31 @@ def _joined(parts: list[Columns]) -> Columns:
 
 
 def _distinct(rows: Columns) -> Columns:
-    """Drop rows that repeat another one in all columns."""
-    mixed = np.zeros(len(rows[0]), np.uint64)
+    """Drop rows that repeat another one in all columns.
+
+    Rows race for the places of a hash table; who loses to an equal row is a repetition,
+    who loses to another one races again.
+    """
+    count = len(rows[0])
+    mixed = np.zeros(count, np.uint64)
     with np.errstate(over="ignore"):
         for column in rows:
-            wide = column.astype(np.int64, copy=False).view(np.uint64)
-            mixed = (mixed ^ wide) * np.uint64(0x9E3779B97F4A7C15)
+            mixed ^= column.astype(np.int64, copy=False).view(np.uint64)
+            mixed *= np.uint64(0x9E3779B97F4A7C15)
             mixed ^= mixed >> np.uint64(29)
-    ordered = np.sort(mixed)
-    if not (ordered[1:] == ordered[:-1]).any():
-        return rows
-    order = np.lexsort((*rows, mixed))
-    same = mixed[order][1:] == mixed[order][:-1]
-    for column in rows:
-        same &= column[order][1:] == column[order][:-1]
-    keep = np.sort(order[np.concatenate([[True], ~same])])
-    return tuple(column[keep] for column in rows)
+    bits = (8 * count).bit_length()
+    place = (mixed >> np.uint64(64 - bits)).astype(np.int64)
+    table = np.empty(1 << bits, np.int64)
+    racing = np.arange(count)
+    repeats = np.zeros(count, np.bool_)
+    while len(racing):
+        table[place[racing]] = racing
+        winner = table[place[racing]]
+        lost = winner != racing
+        racing, winner = racing[lost], winner[lost]
+        same = np.ones(len(racing), np.bool_)
+        for column in rows:
+            same &= column[racing] == column[winner]
+        repeats[racing[same]] = True
+        racing = racing[~same]
+    return tuple(column[~repeats] for column in rows) if repeats.any() else rows

@@ -1,12 +1,12 @@
 """The position filter: where the tags of one block are, tick by tick.
 
-A block has a fixed number of lanes (columns); a tag keeps its lane for the life of
-a visit, so a result never depends on who else is in the shop. The belief is a
+A block has a fixed number of lanes (columns); a tag keeps its lane for as long as it
+is followed, so a result never depends on who else is in the shop. The belief is a
 probability per walkable cell; the tag's own power is an unknown that is integrated
 out in closed form, so only differences between receivers count.
 
-Each cell carries the offset that the tag would have if it were there (a
-Rao-Blackwellised filter, Doucet et al. 2000, with one variance for all cells): a
+Each tile of cells carries the offset that the tag would have if it were there (a
+Rao-Blackwellised filter, Doucet et al. 2000, with one variance for all tiles): a
 single offset per tag can lock on to a wrong place and explain it by a wrong power.
 Integrating it out is a Sherman-Morrison update (Petersen and Pedersen, Matrix
 Cookbook, eq. 160). The receivers' weights are those of a Student-t likelihood with 4
@@ -14,110 +14,41 @@ degrees of freedom (Lange, Little and Taylor 1989, eq. 4); the corrected belief 
 the backward pass of a hidden Markov model (Rabiner 1989, eq. 24 and 27).
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.cells import CellGrid, transition_matrix
-from analytics.radio_map import RadioMap
+from analytics.filter_model import Model
 
 F32 = NDArray[np.float32]
 
-REFERENCE_DBM = -75.0
-"""RSSI is held relative to this, so that float32 sums stay small."""
-SIGMA_LIVE_M = 1.4
-"""Walk per square root of a second, live: wide, so that a late track catches up."""
-SIGMA_FINAL_M = 0.9
-"""The same for the corrected belief, which sees what comes and may be narrow."""
 OFFSET_DRIFT_DB2 = 0.15
 """How fast a tag's power may wander per tick; turning round is a step of 6 dB."""
 OFFSET_START_DB2 = 64.0
 STUDENT_NU = 4.0
-TAP_NATS = 6.0
-"""A tap counts as this much evidence (e^6 = 400 to 1) for the zone of its reader."""
+LOWEST_NATS = np.float32(-60.0)
+"""Evidence against a cell counts up to here: float32 stays clear of its smallest numbers."""
+_TINY = np.float32(1e-20)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """Everything fixed of a store, in float32, laid out (cells, …).
-
-    Attributes
-    ----------
-    receivers, cells : int
-    inverse_noise : float [1/dB²]
-    forward : shape (cells, cells), Tᵀ of the live walk
-    backward : shape (cells, cells), T of the corrected walk
-    moments : shape (2 receivers, cells), expected level and its square
-    evidence : shape (2 cells, 2 receivers), from weighted levels to log likelihood
-    prior : shape (cells, 1), where a new tag may be
-    origin_m : (x, y), middle of the cells, to which x and y of the readout are relative
-    readout : shape (4 + zones + shelves, cells): x, y, x², y², the zones' shares of a cell,
-        and 1 for cells from which a shelf can be reached
-    """
-
-    receivers: int
-    cells: int
-    inverse_noise: float
-    forward: F32
-    backward: F32
-    moments: F32
-    evidence: F32
-    prior: F32
-    origin_m: tuple[float, float]
-    readout: F32
-
-
-def build_model(
-    grid: CellGrid,
-    radio_map: RadioMap,
-    *,
-    tick_s: float,
-    reach: NDArray[np.float64] | None = None,
-) -> Model:
-    """Prepare the matrices of the filter.
+class Scratch:
+    """Working arrays that all blocks of one width share.
 
     Parameters
     ----------
-    grid : the cells
-    radio_map : expected levels in these cells
-    tick_s : float [s], > 0
-    reach : shape (shelves, cells), 1 where a shelf can be reached from, else 0
-
-    Raises
-    ------
-    ValueError
-        The radio map belongs to other cells.
+    model : the store's matrices
+    lanes : int, width of the blocks
     """
-    level = radio_map.mean_dbm - REFERENCE_DBM
-    cells, receivers = level.shape
-    if cells != len(grid):
-        raise ValueError(f"the radio map has {cells} cells, the store has {len(grid)}")
-    w = 1.0 / radio_map.noise_db**2
-    zero = np.zeros_like(level)
-    evidence = np.block([[level * w, -0.5 * level**2 * w], [zero, -level * w]])
-    origin = (float(grid.x_m.mean()), float(grid.y_m.mean()))
-    x, y = grid.x_m - origin[0], grid.y_m - origin[1]
-    if reach is None:
-        reach = np.empty((0, cells))
-    readout = np.concatenate([np.stack([x, y, x**2, y**2]), grid.zone_share, reach])
-    scale = np.sqrt(tick_s)
 
-    def f32(values: NDArray[np.float64]) -> F32:
-        return np.ascontiguousarray(values, dtype=np.float32)
-
-    return Model(
-        receivers=receivers,
-        cells=cells,
-        inverse_noise=w,
-        forward=f32(transition_matrix(grid, SIGMA_LIVE_M * scale).T),
-        backward=f32(transition_matrix(grid, SIGMA_FINAL_M * scale)),
-        moments=f32(np.concatenate([level.T, level.T**2])),
-        evidence=f32(evidence),
-        origin_m=origin,
-        prior=f32((grid.weight / grid.weight.sum())[:, None]),
-        readout=f32(readout),
-    )
+    def __init__(self, model: Model, lanes: int) -> None:
+        cells, tiles, receivers = model.cells, model.tiles, model.receivers
+        self.moved = np.empty((cells, lanes), np.float32)
+        self.work = np.empty((cells, lanes), np.float32)
+        self.both = np.empty((2 * cells, lanes), np.float32)
+        self.mass = np.empty((tiles, lanes), np.float32)
+        self.moment = np.empty((tiles, lanes), np.float32)
+        self.weighted = np.empty((2 * receivers, lanes), np.float32)
 
 
 class Tracker:
@@ -126,53 +57,60 @@ class Tracker:
     Parameters
     ----------
     model : the store's matrices
-    lanes : int, width of the block, fixed for life
+    scratch : of the block's width, which is fixed for life
+    lanes : int, the width
     depth : int, ticks in the ring
+
+    Attributes
+    ----------
+    expected_db, spread_db2 : shape (receivers, lanes), what the last tick's levels were
+        expected to be before they were seen, and the variance of that with its noise
     """
 
-    def __init__(self, model: Model, *, lanes: int, depth: int) -> None:
+    def __init__(self, model: Model, scratch: Scratch, *, lanes: int, depth: int) -> None:
         self.lanes = lanes
         self.depth = depth
-        self._model = model
-        cells, receivers = model.cells, model.receivers
-        # Belief and belief × offset lie side by side, so that one GEMM moves both.
-        self._state = np.zeros((cells, 2 * lanes), np.float32)
-        self._state[:, :lanes] = model.prior
-        self._moved = np.empty_like(self._state)
-        self._offset = np.zeros((cells, lanes), np.float32)
+        self._model, self._scratch = model, scratch
+        ring = (depth, model.cells, lanes)
+        self._beliefs = np.broadcast_to(model.prior, ring).copy()
+        self._likelihoods = np.ones(ring, np.float32)
+        self._slot = 0
+        """Of the newest belief in the ring."""
+        # Per tile the probability, and the probability times the offset.
+        self._mass = np.zeros((model.tiles, lanes), np.float32)
+        self._moment = np.zeros((model.tiles, lanes), np.float32)
+        self._start_mass, self._prior_mass = (
+            model.tile_sums.times(belief, np.empty((model.tiles, 1), np.float32))
+            for belief in (model.start, model.prior)
+        )
+        self._mass[:] = self._prior_mass
         self._variance = np.full(lanes, OFFSET_START_DB2, np.float32)
-        self._rest_offset = np.zeros(lanes, np.float32)
-        self._rest_variance = self._variance.copy()
-        self._beliefs = np.repeat(model.prior[None], depth, axis=0).repeat(lanes, axis=2)
-        self._loglike = np.zeros((depth, cells, lanes), np.float32)
-        self._ad = np.empty((2 * cells, lanes), np.float32)
-        self._work = np.empty((cells, lanes), np.float32)
-        self._weighted = np.empty((2 * receivers, lanes), np.float32)
+        self.expected_db = np.zeros((model.receivers, lanes), np.float32)
+        self.spread_db2 = np.ones((model.receivers, lanes), np.float32)
 
-    def rest(self, lane: int) -> None:
-        """Note what is known of a lane's power before it is no longer stepped.
+    def power_of(self, lane: int) -> tuple[float, float]:
+        """Return what is known of a lane's power: the mean offset [dB] and its variance [dB²]."""
+        return float(self._moment[:, lane].sum()), float(self._variance[lane])
 
-        Whether the block goes on being stepped for others must not matter to this lane.
-        """
-        self._rest_offset[lane] = self._state[:, lane] @ self._offset[:, lane]
-        self._rest_variance[lane] = self._variance[lane]
+    def start(self, lane: int) -> None:
+        """Begin with a tag that was not heard before."""
+        self._place(lane, self._model.start, self._start_mass, 0.0)
+        self._variance[lane] = OFFSET_START_DB2
 
-    def restart(self, lane: int, *, keep_offset: bool, rested_ticks: int = 0) -> None:
-        """Forget where a lane's tag is; keep what was known of its power if asked.
+    def restart(
+        self, lane: int, *, offset_db: float, variance_db2: float, rested_ticks: int
+    ) -> None:
+        """Forget where a lane's tag is; it was silent for long.
 
         Parameters
         ----------
         lane : int
-        keep_offset : the same tag after a silence, not a new one; it was put to rest
+        offset_db, variance_db2 : what was known of the tag's power [dB, dB²]
         rested_ticks : int, ticks since then, by which its power may have drifted
         """
-        prior = self._model.prior[:, 0]
-        offset = float(self._rest_offset[lane]) if keep_offset else 0.0
-        grown = float(self._rest_variance[lane]) + OFFSET_DRIFT_DB2 * rested_ticks
-        self._state[:, lane] = prior
-        self._state[:, self.lanes + lane] = prior * np.float32(offset)
-        self._offset[:, lane] = offset
-        self._variance[lane] = min(grown, OFFSET_START_DB2) if keep_offset else OFFSET_START_DB2
+        self._place(lane, self._model.prior, self._prior_mass, offset_db)
+        grown = variance_db2 + OFFSET_DRIFT_DB2 * rested_ticks
+        self._variance[lane] = min(grown, OFFSET_START_DB2)
 
     def step(
         self, tick: int, level_db: F32, heard: F32, tapped: dict[int, F32] | None = None
@@ -188,86 +126,121 @@ class Tracker:
 
         Returns
         -------
-        readout : shape (4 + zones + shelves, lanes), see `Model.readout`, of the live belief
+        readout : shape (places + zones + shelves, lanes), see `Model.readout`, of the live
+            belief
+
+        Notes
+        -----
+        With b the offset before the tick, v its variance, h = D + b/v and T = W + 1/v the
+        log likelihood is A + h²/(2 T) − b²/(2 v), and the new offset h/T.
         """
-        m = self._model
-        n, cells, receivers = self.lanes, m.cells, m.receivers
+        m, s = self._model, self._scratch
+        cells, receivers = m.cells, m.receivers
         w = np.float32(m.inverse_noise)
-        np.matmul(m.forward, self._state, out=self._moved)
-        belief, belief_offset = self._moved[:, :n], self._moved[:, n:]
-        offset, work = self._offset, self._work
-        np.divide(belief_offset, belief, out=offset)
+        belief = m.forward.times(self._beliefs[self._slot], s.moved)
+        belief += m.restart
+        offset = self._moved_offsets()
         np.minimum(
             self._variance + np.float32(OFFSET_DRIFT_DB2), OFFSET_START_DB2, out=self._variance
         )
+        precision = 1.0 / self._variance
+        weight = self._weights(belief, offset, level_db, heard)
 
-        # Robust weights: how far a level lies from what the belief expects.
-        expected = m.moments @ belief
-        np.multiply(belief_offset, offset, out=work)
-        mu = expected[:receivers] + belief_offset.sum(0)
-        cross = m.moments[:receivers] @ belief_offset
-        mu2 = expected[receivers:] + 2.0 * cross + work.sum(0)
-        spread = np.maximum(mu2 - mu * mu, 0.0) + self._variance + 1.0 / w
-        weight = heard * (STUDENT_NU + 1.0) / (STUDENT_NU + (level_db - mu) ** 2 / spread)
-
-        # Evidence with the offset integrated out, given the offset expected in each cell.
-        np.multiply(weight, level_db, out=self._weighted[:receivers])
-        self._weighted[receivers:] = weight
-        np.matmul(m.evidence, self._weighted, out=self._ad)
-        a, d0 = self._ad[:cells], self._ad[cells:]
-        d0 += self._weighted[:receivers].sum(0) * w
-        information = weight.sum(0) * w
-        total = information + 1.0 / self._variance
-        loglike = self._loglike[tick % self.depth]
-        np.multiply(offset, information, out=work)
-        d = np.subtract(d0, work, out=work)
-        d0 += d
-        d0 *= offset
-        d0 *= 0.5
-        a += d0
-        np.multiply(d, d, out=d0)
-        d0 /= 2.0 * total
-        np.add(a, d0, out=loglike)
+        np.multiply(weight, level_db, out=s.weighted[:receivers])
+        s.weighted[receivers:] = weight
+        np.matmul(m.evidence, s.weighted, out=s.both)
+        a, h = s.both[:cells], s.both[cells:]
+        h += s.weighted[:receivers].sum(0) * w
+        total = weight.sum(0) * w + precision
+        work = s.work
+        np.take(offset * precision, m.tile_of, axis=0, out=work, mode="clip")
+        h += work
+        np.multiply(h, h, out=work)
+        work *= 0.5 / total
+        a += work
+        np.take(offset * offset * (0.5 * precision), m.tile_of, axis=0, out=work, mode="clip")
+        a -= work
         for lane, nats in (tapped or {}).items():
-            loglike[:, lane] += nats
-        loglike -= loglike.max(0)
+            a[:, lane] += nats
+        a -= a.max(0)
+        np.maximum(a, LOWEST_NATS, out=a)
 
-        # Posterior of place and offset.
-        d /= total
-        offset += d
+        self._slot = tick % self.depth
+        likelihood, posterior = self._likelihoods[self._slot], self._beliefs[self._slot]
+        np.exp(a, out=likelihood)
+        np.multiply(likelihood, belief, out=posterior)
+        posterior *= 1.0 / posterior.sum(0)
+        m.tile_sums.times(posterior, self._mass)
+        h *= posterior
+        m.tile_sums.times(h, self._moment)
+        self._moment /= total
         np.divide(1.0, total, out=self._variance)
-        posterior = self._beliefs[tick % self.depth]
-        np.exp(loglike, out=posterior)
-        posterior *= belief
-        posterior /= posterior.sum(0)
-        self._state[:, :n] = posterior
-        np.multiply(posterior, offset, out=self._state[:, n:])
         readout: F32 = m.readout @ posterior
         return readout
 
-    def smooth(self, last: int, first: int, emit_to: int) -> list[F32]:
+    def smooth(
+        self, last: int, first: int, emit_to: int, weights: Callable[[int], F32]
+    ) -> list[tuple[F32, F32]]:
         """Return the corrected readouts of some ticks, using the evidence up to `last`.
 
         Parameters
         ----------
         last : int, the newest tick in the ring
         first, emit_to : int, the ticks wanted, both included; within the ring
+        weights : returns for a tick the weight of each lane in the sum over lanes
 
         Returns
         -------
-        readouts : one per tick from `first` to `emit_to`, shape (4 + zones + shelves, lanes)
+        readouts : one per tick from `first` to `emit_to`: the readout, shape (places +
+            zones + shelves, lanes), and the weighted sum of the beliefs, shape (cells,)
         """
-        m = self._model
-        beta = np.ones((m.cells, self.lanes), np.float32)
-        found: list[F32] = []
+        m, work = self._model, self._scratch.work
+        beta = self._scratch.moved
+        beta[:] = 1.0
+        found: list[tuple[F32, F32]] = []
         for tick in range(last, first - 1, -1):
             if tick < last:
-                np.exp(self._loglike[(tick + 1) % self.depth], out=self._work)
-                self._work *= beta
-                np.matmul(m.backward, self._work, out=beta)
-                beta /= beta.max(0)
+                np.multiply(self._likelihoods[(tick + 1) % self.depth], beta, out=work)
+                m.backward.times(work, beta)
+                beta += m.anywhere @ work
+                beta *= 1.0 / beta.max(0)
             if tick <= emit_to:
-                np.multiply(self._beliefs[tick % self.depth], beta, out=self._work)
-                self._work /= self._work.sum(0)
-                found.append(m.readout @ self._work)
+                np.multiply(self._beliefs[tick % self.depth], beta, out=work)
+                work *= 1.0 / work.sum(0)
+                found.append((m.readout @ work, work @ weights(tick)))
         return found[::-1]
+
+    def _place(self, lane: int, belief: F32, mass: F32, offset_db: float) -> None:
+        self._beliefs[self._slot, :, lane] = belief[:, 0]
+        self._mass[:, lane] = mass[:, 0]
+        self._moment[:, lane] = mass[:, 0] * np.float32(offset_db)
+
+    def _moved_offsets(self) -> F32:
+        """Return the offset of each tile after one tick of walking, shape (tiles, lanes)."""
+        m, s = self._model, self._scratch
+        m.tile_moves.times(self._mass, s.mass)
+        m.tile_moves.times(self._moment, s.moment)
+        s.mass += m.tile_restart
+        s.moment += m.tile_restart * self._moment.sum(0)
+        return np.divide(s.moment, np.maximum(s.mass, _TINY), dtype=np.float32)
+
+    def _weights(self, belief: F32, offset: F32, level_db: F32, heard: F32) -> F32:
+        """Weigh the levels by how far they lie from what the belief expects."""
+        m, s = self._model, self._scratch
+        receivers = m.receivers
+        expected = m.moments @ belief
+        mean, square = expected[:receivers], expected[receivers:]
+        mean_offset = (s.mass * offset).sum(0)
+        spread_offset = (s.mass * offset * offset).sum(0) - mean_offset * mean_offset
+        mu = self.expected_db
+        np.add(mean, mean_offset, out=mu)
+        # Level and offset are taken as independent: their covariance changes nothing.
+        spread = square - mean * mean + spread_offset
+        noise = self._variance + np.float32(1.0 / m.inverse_noise)
+        np.add(np.maximum(spread, 0.0), noise, out=self.spread_db2)
+        found: F32 = (
+            heard
+            * np.float32(STUDENT_NU + 1.0)
+            / (np.float32(STUDENT_NU) + (level_db - mu) ** 2 / self.spread_db2)
+        )
+        return found

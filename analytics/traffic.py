@@ -140,7 +140,7 @@ def reduce_traffic(
         tag=row_tag[start[:-1]],
         readings=counts,
     )
-    return _chosen(whole, np.diff(start) >= PIECE_TICKS_LEAST)
+    return chosen(whole, np.diff(start) >= PIECE_TICKS_LEAST)
 
 
 def thinned(traffic: Traffic, most: int) -> Traffic:
@@ -162,7 +162,7 @@ def thinned(traffic: Traffic, most: int) -> Traffic:
     slots = (passed / mean).astype(np.int64)
     wanted = np.zeros(len(traffic), np.bool_)
     wanted[order[np.flatnonzero(np.diff(slots, prepend=-1) > 0)]] = True
-    return _chosen(traffic, wanted)
+    return chosen(traffic, wanted)
 
 
 def split_by_time(traffic: Traffic, share: float) -> tuple[Traffic, Traffic]:
@@ -189,7 +189,26 @@ def split_by_time(traffic: Traffic, share: float) -> tuple[Traffic, Traffic]:
     )
     enough = np.diff(start) >= PIECE_TICKS_LEAST
     first = early[start[:-1]]
-    return _chosen(parts, enough & first), _chosen(parts, enough & ~first)
+    return chosen(parts, enough & first), chosen(parts, enough & ~first)
+
+
+def chosen(traffic: Traffic, wanted: NDArray[np.bool_]) -> Traffic:
+    """Return some of the pieces.
+
+    Parameters
+    ----------
+    traffic : all of it
+    wanted : shape (pieces,), bool
+    """
+    lengths = np.diff(traffic.start)
+    rows = np.repeat(wanted, lengths)
+    return Traffic(
+        level_db=traffic.level_db[rows],
+        tick=traffic.tick[rows],
+        start=np.concatenate([[0], np.cumsum(lengths[wanted])]).astype(np.int64),
+        tag=traffic.tag[wanted],
+        readings=traffic.readings,
+    )
 
 
 def _piece_starts(
@@ -215,22 +234,11 @@ def _levels(
     receivers: int,
 ) -> NDArray[np.float32]:
     level = np.full((rows, receivers), np.nan, np.float32)
-    reducer = TickLevels(receivers, _ROWS_AT_ONCE)
+    reducer = TickLevels(receivers)
     for first in range(0, rows, _ROWS_AT_ONCE):
         end = min(first + _ROWS_AT_ONCE, rows)
         at = slice(*np.searchsorted(row, [first, end]).tolist())
-        found, heard, _ = reducer.reduce(receiver[at], row[at] - first, tenths[at])
-        level[first:end] = np.where(heard > 0, found, np.nan).T[: end - first]
+        reducer.reduce(receiver[at], row[at] - first, tenths[at], _ROWS_AT_ONCE)
+        levels = reducer.levels()
+        level[first:end] = np.where(levels.heard > 0, levels.level_db, np.nan).T[: end - first]
     return level
-
-
-def _chosen(traffic: Traffic, wanted: NDArray[np.bool_]) -> Traffic:
-    lengths = np.diff(traffic.start)
-    rows = np.repeat(wanted, lengths)
-    return Traffic(
-        level_db=traffic.level_db[rows],
-        tick=traffic.tick[rows],
-        start=np.concatenate([[0], np.cumsum(lengths[wanted])]).astype(np.int64),
-        tag=traffic.tag[wanted],
-        readings=traffic.readings,
-    )

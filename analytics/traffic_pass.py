@@ -7,15 +7,17 @@ kept (the E step of Dempster, Laird and Rubin 1977); the receivers' weights are 
 of the position filter (`analytics.tracker`).
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analytics.cells import CellGrid, transition_matrix
+from analytics.filter_model import REFERENCE_DBM
 from analytics.radio_map import RadioMap
-from analytics.tracker import REFERENCE_DBM, STUDENT_NU
-from analytics.traffic import Traffic
+from analytics.tracker import STUDENT_NU
+from analytics.traffic import Traffic, chosen
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -24,6 +26,14 @@ Taps = dict[int, dict[int, F32]]
 
 SIGMA_M = 0.9
 """Walk per square root of a second, as in the corrected answer; 0.7 to 1.2 learn alike."""
+SHIFT_ROUNDS, SHIFT_STEP = 10, 1.6
+"""The belief follows a shifted receiver: a round finds a part of what is left, so step further."""
+SHIFT_FLOOR_DB = 0.5
+"""What the rounds leave, measured on simulated walks."""
+SHIFT_LEVELS_LEAST = 20.0
+SHIFT_PARTS = 8
+SHIFT_FOLLOWED = 0.65
+"""A part of the traffic shows about this share of its own difference from all of it."""
 PREDICTION_DB = 5.0
 """Scale of the densities by which maps are compared, about what one second scatters."""
 
@@ -45,6 +55,33 @@ class Heard:
     level_db: F64
     offset_db: F64
     levels: F64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shifts:
+    """By how much receivers hear otherwise than a map says.
+
+    Attributes
+    ----------
+    shift_db : shape (receivers,), less the median of all, which is the tags' affair; NaN where
+        too little was heard
+    sd_db : shape (receivers,), its standard error, from parts of the traffic; NaN if unknown
+    offset_db : shape (pieces,), the tags' offsets under the shifted map
+    """
+
+    shift_db: F64
+    sd_db: F64
+    offset_db: F64
+
+    def moved(self, least_db: float) -> NDArray[np.bool_]:
+        """Tell which receivers shifted at least so much, and clearly more than the error."""
+        found: NDArray[np.bool_] = np.abs(self.shift_db) >= np.maximum(least_db, 3 * self.sd_db)
+        return found
+
+    def applied(self, radio_map: RadioMap, moved: NDArray[np.bool_]) -> RadioMap:
+        """Return the map with the shifts of some receivers in it."""
+        shift = np.where(moved & np.isfinite(self.shift_db), self.shift_db, 0.0)
+        return dataclasses.replace(radio_map, mean_dbm=radio_map.mean_dbm + shift)
 
 
 class Walk:
@@ -154,6 +191,50 @@ def listen(
     return Heard(weight=weight, level_db=total, offset_db=found, levels=heard_of)
 
 
+def receiver_shifts(
+    traffic: Traffic, radio_map: RadioMap, walk: Walk, *, taps: Taps | None = None
+) -> Shifts:
+    """Find by how much each receiver hears more or less than a map says.
+
+    Parameters
+    ----------
+    traffic, radio_map, walk : of one store
+    taps : what taps say of places, see `tap_evidence`
+    """
+    receivers = radio_map.mean_dbm.shape[1]
+    shift, known = np.zeros(receivers), np.zeros(receivers, np.bool_)
+    offsets = level_offsets(traffic, radio_map, walk)
+    for _ in range(SHIFT_ROUNDS):
+        moved = dataclasses.replace(radio_map, mean_dbm=radio_map.mean_dbm + shift)
+        heard = listen(traffic, moved, walk, offsets, taps=taps)
+        offsets = heard.offset_db
+        left, levels = _mean_residual(heard, moved)
+        known = levels >= SHIFT_LEVELS_LEAST
+        shift = shift + np.where(known, SHIFT_STEP * left, 0.0)
+        # With two receivers nobody can say which of them shifted.
+        shift -= np.median(shift[known]) if known.any() else 0.0
+        shift[~known] = 0.0
+    moved = dataclasses.replace(radio_map, mean_dbm=radio_map.mean_dbm + shift)
+    parts = []
+    for part in range(min(SHIFT_PARTS, len(traffic))):
+        mine = np.arange(len(traffic)) % SHIFT_PARTS == part
+        left, levels = _mean_residual(
+            listen(chosen(traffic, mine), moved, walk, offsets[mine]), moved
+        )
+        left = np.where(levels > 0, left, np.nan)
+        parts.append(left - np.nanmedian(left) if (levels > 0).any() else left)
+    found = np.array(parts).reshape(-1, receivers)
+    count = np.isfinite(found).sum(0)
+    middle = np.where(count, np.nansum(found, axis=0) / np.maximum(count, 1), np.nan)
+    scatter = np.nansum((found - middle) ** 2, axis=0) / np.maximum(count - 1, 1)
+    sd = np.hypot(np.sqrt(scatter / np.maximum(count, 1)) / SHIFT_FOLLOWED, SHIFT_FLOOR_DB)
+    return Shifts(
+        shift_db=np.where(known, shift, np.nan),
+        sd_db=np.where(known & (count > 1), sd, np.nan),
+        offset_db=offsets,
+    )
+
+
 def predicted(traffic: Traffic, radio_map: RadioMap, walk: Walk, offset_db: F64) -> float:
     """Return how well a map predicts each next tick, in nats per heard level.
 
@@ -185,6 +266,13 @@ def predicted(traffic: Traffic, radio_map: RadioMap, walk: Walk, offset_db: F64)
             belief = posterior / mass
         levels += float(heard.sum(dtype=np.float64))
     return nats / max(levels, 1.0)
+
+
+def _mean_residual(heard: Heard, radio_map: RadioMap) -> tuple[F64, F64]:
+    """Return what receivers heard less what the map says, on the mean, and the levels behind it."""
+    levels: F64 = heard.weight.sum(0)
+    expected = (heard.weight * (radio_map.mean_dbm - REFERENCE_DBM)).sum(0)
+    return (heard.level_db.sum(0) - expected) / np.maximum(levels, 1e-9), levels
 
 
 class _Emission:

@@ -5,11 +5,13 @@ shorter than `visit_min_s` it is a pass-by, which has positions but no visit row
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics.cells import CellGrid, walking_distances
 from analytics.dwell import Stay
 from analytics.purpose import purpose_of
 from analytics.row_ids import row_id
@@ -20,6 +22,8 @@ RETURN_WINDOW_S = 300.0
 """Coming back to a zone within this time counts as hesitation."""
 STRIDE_M = 1.0
 """Walked length adds up in steps of this size, so that a jittering dot walks nowhere."""
+_FLOORS_APART_M = 1e5
+"""Keeps the nearest cell on the floor itself."""
 _WAVERING_KINDS = ("aisle", "shelf", "promo")
 
 
@@ -32,14 +36,13 @@ class OpenVisit:
     first: int
     last: int
     walked_m: float = 0.0
-    start_place: tuple[float, float] | None = None
-    place: tuple[float, float] | None = None
+    start_place: NDArray[np.float64] | None = None
+    place: NDArray[np.float64] | None = None
     confirmed: bool = False
     taps: int = 0
     picks: int = 0
     returns: int = 0
     dwells: list[Dwell] = field(default_factory=list)
-    targets: list[tuple[float, float]] = field(default_factory=list)
     waiting: list[Dwell] = field(default_factory=list)
 
     def book(self, event: ShelfEvent) -> None:
@@ -51,47 +54,53 @@ class OpenVisit:
 
 
 class Walks:
-    """How far the visitors of all lanes walked, from where to where."""
+    """How far the visitors of all seats walked, from where to where."""
 
     def __init__(self) -> None:
-        self._places = np.empty((3, 2, 0))  # first, latest, and the end of the last stride
+        # First, latest, and the end of the last stride: x, y and floor of each.
+        self._places = np.empty((3, 3, 0))
         self._walked_m = np.empty(0)
 
-    def grow(self, lanes: int) -> None:
-        """Make room for more lanes."""
-        more = lanes - len(self._walked_m)
-        self._places = np.concatenate([self._places, np.full((3, 2, more), np.nan)], axis=2)
+    def grow(self, seats: int) -> None:
+        """Make room for more seats."""
+        more = seats - len(self._walked_m)
+        self._places = np.concatenate([self._places, np.full((3, 3, more), np.nan)], axis=2)
         self._walked_m = np.concatenate([self._walked_m, np.zeros(more)])
 
-    def begin(self, lane: NDArray[np.int64]) -> None:
+    def begin(self, seat: NDArray[np.int64]) -> None:
         """Begin new walks."""
-        self._places[:, :, lane] = np.nan
-        self._walked_m[lane] = 0.0
+        self._places[:, :, seat] = np.nan
+        self._walked_m[seat] = 0.0
 
     def move(
-        self, lane: NDArray[np.int64], x_m: NDArray[np.float32], y_m: NDArray[np.float32]
+        self,
+        seat: NDArray[np.int64],
+        x_m: NDArray[np.float32],
+        y_m: NDArray[np.float32],
+        floor: NDArray[np.uint8],
     ) -> None:
         """Take the next corrected positions.
 
         Parameters
         ----------
-        lane : shape (n,), distinct
+        seat : shape (n,), distinct
         x_m, y_m : shape (n,), float32 [m]
+        floor : shape (n,), uint8, index into `Store.floors`
         """
-        here = np.stack([x_m, y_m]).astype(np.float64)
-        first = np.isnan(self._places[0, 0, lane])
-        self._places[:, :, lane[first]] = here[:, first]
-        self._places[1][:, lane] = here
-        step = np.hypot(*(here - self._places[2][:, lane]))
+        here = np.stack([x_m, y_m, floor]).astype(np.float64)
+        first = np.isnan(self._places[0, 0, seat])
+        self._places[:, :, seat[first]] = here[:, first]
+        self._places[1][:, seat] = here
+        step = np.hypot(*(here - self._places[2][:, seat])[:2])
         strides = step >= STRIDE_M
-        self._walked_m[lane[strides]] += step[strides]
-        self._places[2][:, lane[strides]] = here[:, strides]
+        self._walked_m[seat[strides]] += step[strides]
+        self._places[2][:, seat[strides]] = here[:, strides]
 
-    def end(self, lane: int, visit: OpenVisit) -> None:
-        """Write a lane's walk into its visit."""
-        (x0, y0), (x1, y1), _ = self._places[:, :, lane].tolist()
-        visit.walked_m = float(self._walked_m[lane])
-        visit.start_place, visit.place = (x0, y0), (x1, y1)
+    def end(self, seat: int, visit: OpenVisit) -> None:
+        """Write a seat's walk into its visit."""
+        first, last, _ = self._places[:, :, seat]
+        visit.walked_m = float(self._walked_m[seat])
+        visit.start_place, visit.place = first, last
 
 
 class VisitRows:
@@ -100,22 +109,22 @@ class VisitRows:
     Parameters
     ----------
     store : names of zones and the rules
-    walk_m : shape (cells, cells), shortest walks between cells [m]
-    cells_m : shape (cells, 2), centres of the cells [m]
+    grid : the store's cells
     """
 
-    def __init__(
-        self, store: Store, walk_m: NDArray[np.float64], cells_m: NDArray[np.float64]
-    ) -> None:
+    def __init__(self, store: Store, grid: CellGrid) -> None:
         self._store = store
-        self._walk_m = walk_m
-        self._cells_m = cells_m
+        self._cells = np.stack([grid.x_m, grid.y_m, grid.floor * _FLOORS_APART_M], axis=1)
         self._tick_ns = store.rules.tick_ns
         self._shelf_zones = {shelf.zone for shelf in store.shelves}
         self._kinds = {zone.id: zone.kind for zone in store.zones}
-        self._centres = {
-            zone.id: np.asarray(zone.polygon_m).mean(0).tolist() for zone in store.zones
-        }
+        centres = [
+            self._cell((*np.asarray(zone.polygon_m).mean(0), store.floor_index(zone.floor)))
+            for zone in store.zones
+        ]
+        walks = walking_distances(grid, np.array(centres, np.int64))
+        self._centre = {zone.id: at for zone, at in zip(store.zones, centres, strict=True)}
+        self._walk_m = {zone.id: walk for zone, walk in zip(store.zones, walks, strict=True)}
 
     def open(self, tag: str, tick: int) -> OpenVisit:
         """Begin a visit of a pseudonym at a tick."""
@@ -210,9 +219,17 @@ class VisitRows:
         """Shortest walk from start over the distinct zones to the end, by the walked length."""
         if not path or visit.start_place is None or visit.place is None or visit.walked_m <= 0:
             return None
-        stops = [visit.start_place, *(self._centres[z] for z in dict.fromkeys(path)), visit.place]
-        cells = [int(((self._cells_m - np.asarray(stop)) ** 2).sum(1).argmin()) for stop in stops]
-        shortest = sum(float(self._walk_m[a, b]) for a, b in itertools.pairwise(cells))
+        zones = list(dict.fromkeys(path))
+        shortest = float(self._walk_m[zones[0]][self._cell(visit.start_place)])
+        for here, there in itertools.pairwise(zones):
+            shortest += float(self._walk_m[here][self._centre[there]])
+        shortest += float(self._walk_m[zones[-1]][self._cell(visit.place)])
         if not np.isfinite(shortest):
             return None
         return round(min(1.0, shortest / max(visit.walked_m, shortest, 1e-9)), 3)
+
+    def _cell(self, place: Sequence[float] | NDArray[np.float64]) -> int:
+        """Return the cell nearest to x, y on a floor."""
+        x, y, floor = place
+        here = np.array([x, y, floor * _FLOORS_APART_M])
+        return int(((self._cells - here) ** 2).sum(1).argmin())

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics.blocks import LIVE, Block, Layers
-from analytics.lanes import Lanes
 from analytics.rows import ZoneChange
+from analytics.seats import Seats
 from analytics.store import Store
 
 
@@ -28,6 +28,7 @@ class ZoneChanges:
         tick: int,
         before: NDArray[np.int16],
         evidence: NDArray[np.bool_],
+        seat: NDArray[np.int64],
         names: list[str],
     ) -> list[ZoneChange]:
         """Return what changed in a block in one tick.
@@ -38,7 +39,8 @@ class ZoneChanges:
         tick : int
         before : shape (layers, lanes), int16, the decisions of the tick before
         evidence : shape (lanes,), bool; only evidence changes a zone
-        names : pseudonym of every lane of the engine
+        seat : shape (lanes,), int64, seat of each lane of the block
+        names : pseudonym of every seat
         """
         after = block.decided[LIVE]
         slot = tick % block.ring
@@ -47,21 +49,26 @@ class ZoneChanges:
             zone_p = float(block.zone_p[LIVE, slot, layer, lane])
             for kind, decided in (("left", before), ("entered", after)):
                 change = self._change(
-                    kind, layer, decided[layer, lane], tick, names[block.base + lane], zone_p
+                    kind, layer, decided[layer, lane], tick, names[seat[lane]], zone_p
                 )
                 found += change
         return found
 
-    def gone(self, lanes: Lanes, lane: int) -> list[ZoneChange]:
-        """Return the zones that a tag left because its visit is over."""
-        block = lanes.block_of(lane)
-        at = lane - block.base
-        found = []
-        for layer in range(len(self._zones)):
-            decided = block.decided[LIVE, layer, at]
-            tick = int(lanes.last[lane])
-            found += self._change("left", layer, decided, tick, lanes.names[lane], 0.0)
-        return found
+    def gone(self, seats: Seats, seat: int, decided: NDArray[np.int16]) -> list[ZoneChange]:
+        """Return the zones that a tag left because its visit is over.
+
+        Parameters
+        ----------
+        seats : the engine's
+        seat : whose visit ended
+        decided : shape (layers,), int16, the zones decided last
+        """
+        tick, name = int(seats.last[seat]), seats.names[seat]
+        return [
+            change
+            for layer in range(len(self._zones))
+            for change in self._change("left", layer, decided[layer], tick, name, 0.0)
+        ]
 
     def _change(
         self, kind: str, layer: int, decided: np.int16, tick: int, tag: str, zone_p: float

@@ -8,16 +8,12 @@ Usage: .venv/bin/python benchmarks/learning.py [--seeds N] [--minutes M]
 """
 
 import argparse
-import csv
 import itertools
 import json
 import tempfile
 from pathlib import Path
 
-from recordings import DATA, WALKS, run
-
-from ingest.store_file import read_store
-from simulators.survey import take_survey
+from accuracy import DATA, WALKS, run, write_survey
 
 TETAM = DATA / "tetam"
 
@@ -46,8 +42,8 @@ def walks(folder: Path) -> None:
         "survey and the other walks": [],
         "the other walks alone": [],
     }
-    for walk in WALKS:
-        others = [str(TETAM / f"{other}.readings.csv") for other in WALKS if other != walk]
+    for walk in WALKS["tetam"]:
+        others = [str(TETAM / f"{other}.readings.csv") for other in WALKS["tetam"] if other != walk]
         learn = ["survey", "learn", *others, "--store", store]
         both, alone = folder / f"{walk}-both.npz", folder / f"{walk}-alone.npz"
         run(*learn, "--radio-map", str(survey), "--out", str(both))
@@ -67,15 +63,8 @@ def shop(folder: Path, seeds: int, minutes: int) -> None:
         run("simulate", "demo", "--seed", str(seed), "--minutes", str(minutes), "--out", str(out))
         recordings.append(out)
     store_file = recordings[0] / "store.toml"
-    store = read_store(store_file)
     survey = folder / "demo-survey.csv"
-    taken = take_survey(store, 1)
-    names = [store.receivers[at].id for at in taken.receiver]
-    columns = (taken.x_m, taken.y_m, taken.z_m, names, taken.rssi_dbm, taken.count)
-    with open(survey, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["x_m", "y_m", "z_m", "receiver", "rssi_dbm", "count"])
-        writer.writerows(zip(*columns, strict=True))
+    write_survey(store_file, survey)
     radio_map = folder / "demo-survey.npz"
     run("survey", "fit", str(survey), "--store", str(store_file), "--out", str(radio_map))
     kinds: dict[str, list[dict]] = {}

@@ -1,110 +1,103 @@
-"""Accuracy on the real recordings, plain and stressed, as a table.
+"""Accuracy on the real recordings, plain and stressed, as tables.
 
-Every figure comes from `fanous survey fit`, `analyze` and `evaluate`; the readings are
-changed beforehand (weaker tag, lost packets). `FANOUS_DATA` names the recordings.
+Every figure comes from `fanous survey fit|learn`, `analyze` and `evaluate`; see
+`accuracy.py`. `FANOUS_DATA` names the recordings.
 
-Usage: .venv/bin/python benchmarks/recordings.py [--seeds N]
+Usage: .venv/bin/python benchmarks/recordings.py [--place tetam|flat] [--seeds N] [--json FILE]
 """
 
 import argparse
-import contextlib
-import csv
-import io
 import json
-import os
-import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from fanous.program import main as fanous
+from accuracy import BINS, SEEDS, STAGES, WALKS, Figures, Found, Place, cases
 
-DATA = Path(os.environ.get("FANOUS_DATA", Path(__file__).parents[2] / "shared" / "data"))
-WALKS = ("walk_straight_01", "walk_straight_02", "walk_straight_04", "walk_straight_05")
-Row = dict[str, str]
-Change = Callable[[list[Row]], list[Row]]
-
-
-def weaker(rows: list[Row], loss_db: float) -> list[Row]:
-    """Subtract from every reading."""
-    return [{**row, "rssi_dbm": str(float(row["rssi_dbm"]) - loss_db)} for row in rows]
+WIDE = ("live.mean_m", "live.p90_m", "live.macro_f1", "live.dwell_misplaced", "live.switches",
+        "live.sure_right", "final.mean_m", "final.p90_m", "final.macro_f1",
+        "final.dwell_misplaced", "final.switches", "final.sure_right",
+        "dwells.error")  # fmt: skip
+HEAD = ("live m", "p90", "F1", "misplaced", "switches", "right if p ≥ .8", "final m", "p90", "F1",
+        "misplaced", "switches", "right if p ≥ .8", "dwell error")  # fmt: skip
 
 
-def thinned(rows: list[Row], share: float, seed: int) -> list[Row]:
-    """Keep a share of the rows."""
-    chance = random.Random(seed)
-    return [row for row in rows if chance.random() < share]
+def text(runs: Sequence[Figures], name: str) -> str:
+    """Return the mean over the seeds, and their range where there are several."""
+    values = [run[name] for run in runs]
+    known = [value for value in values if value is not None]
+    if not known:
+        return "–"
+    number = "{:.0f}" if name.endswith("switches") else "{:.2f}"
+    mean = number.format(sum(known) / len(known))
+    if name.endswith("switches"):
+        mean += f"/{runs[0]['true_switches']:.0f}"
+    if len(known) == 1:
+        return mean
+    return f"{mean} ({number.format(min(known))}–{number.format(max(known))})"
 
 
-def run(*words: str) -> str:
-    """Run fanous in this process; return what it printed."""
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
-        code = fanous(list(words))
-    if code:
-        raise SystemExit(f"fanous {' '.join(words)} ended with {code}")
-    return out.getvalue()
+def print_table(place: str, found: dict[str, Found]) -> None:
+    """Print the pooled table, then the metres walk by walk."""
+    print(f"\n### {place}, all walks together; (lowest–highest of the seeds)")
+    print(f"| case | {' | '.join(HEAD)} |")
+    print("| --- " * (len(HEAD) + 1) + "|")
+    for name, case in found.items():
+        print(f"| {name} | {' | '.join(text(case.pooled, column) for column in WIDE)} |")
+    walks = next(iter(found.values())).walks
+    if len(walks) > 1:
+        print(f"\n### {place}, each walk analysed alone: live m · final m")
+        print(f"| case | {' | '.join(walks)} | spread live | spread final |")
+        print("| --- " * (len(walks) + 3) + "|")
+        for name, case in found.items():
+            both = [
+                f"{text(runs, 'live.mean_m')} · {text(runs, 'final.mean_m')}"
+                for runs in case.walks.values()
+            ]
+            spreads = []
+            for stage in STAGES:
+                values = [r[f"{stage}.mean_m"] or 0.0 for runs in case.walks.values() for r in runs]
+                spreads.append(f"{min(values):.2f}–{max(values):.2f}")
+            print(f"| {name} | {' | '.join([*both, *spreads])} |")
+    print_bins(place, found["plain"])
 
 
-def figures(place: str, walks: tuple[str, ...], radio_map: Path, change: Change) -> dict:
-    """Analyse some walks of a place together and evaluate them."""
-    store = str(DATA / place / "store.toml")
-    with tempfile.TemporaryDirectory() as folder:
-        files = []
-        for walk in walks:
-            with open(DATA / place / f"{walk}.readings.csv", encoding="utf-8", newline="") as file:
-                rows = change(list(csv.DictReader(file)))
-            files.append(str(Path(folder) / f"{walk}.csv"))
-            with open(files[-1], "w", encoding="utf-8", newline="") as file:
-                writer = csv.DictWriter(file, rows[0].keys())
-                writer.writeheader()
-                writer.writerows(rows)
-        out = str(Path(folder) / "out")
-        run("analyze", *files, "--store", store, "--radio-map", str(radio_map), "--out", out)
-        truths = [str(DATA / place / f"{walk}.truth.csv") for walk in walks]
-        return json.loads(run("evaluate", out, "--truth", *truths, "--store", store, "--json"))
-
-
-def line(name: str, found: dict) -> None:
-    """Print one line of the table."""
-    parts = []
-    for stage in ("live", "final"):
-        place, zones = found["position"][stage], found["zones"][stage]
-        parts.append(
-            f"{place['mean_m']:.2f} · {place['p90_m']:.2f} | {zones['macro_f1']:.2f} | "
-            f"{zones['dwell_misplaced']:.2f} | {zones['switches']:.0f}/{zones['true_switches']:.0f}"
-        )
-    print(f"| {name} | {' | '.join(parts)} |", flush=True)
+def print_bins(place: str, plain: Found) -> None:
+    """Print how often a zone was right by what probability it was given."""
+    print(f"\n### {place}, plain: ticks by the probability of their zone")
+    print("| zone_p | live ticks | mean p | right | final ticks | mean p | right |")
+    print("| --- " * 7 + "|")
+    each = len(BINS) - 1
+    for number in range(each):
+        cells = []
+        for stage in range(len(STAGES)):
+            count, p, right = plain.bins[0][stage * each + number]
+            cells += [str(count), f"{p:.2f}" if count else "–", f"{right:.2f}" if count else "–"]
+        print(f"| {BINS[number]:.1f}–{min(BINS[number + 1], 1):.1f} | {' | '.join(cells)} |")
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description="Accuracy on the real recordings.")
-    parser.add_argument("--seeds", type=int, default=3, help="for lost packets")
-    seeds = range(parser.parse_args().seeds)
-    print(
-        "| case | live m · p90 | F1 | misplaced | switches"
-        " | final m · p90 | F1 | misplaced | switches |"
-    )
-    print("| --- " * 9 + "|")
+    parser.add_argument("--place", choices=WALKS, help="default: all")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="of what is by chance")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    args = parser.parse_args()
+    results: dict[str, dict[str, Found]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        maps = {}
-        for place, survey in (("tetam", "survey_set_1.csv.gz"), ("flat", "survey.csv.gz")):
-            maps[place] = Path(folder) / f"{place}.npz"
-            store = str(DATA / place / "store.toml")
-            run("survey", "fit", str(DATA / place / survey), "--store", store,
-                "--out", str(maps[place]))  # fmt: skip
-        tetam = maps["tetam"]
-        line("tetam, four walks", figures("tetam", WALKS, tetam, list))
-        for walk in WALKS:
-            line(walk, figures("tetam", (walk,), tetam, list))
-        for loss_db in (12, 6, -6):
-            found = figures("tetam", WALKS, tetam, lambda rows, d=loss_db: weaker(rows, d))
-            line(f"tetam, {-loss_db:+d} dB", found)
-        for seed in seeds:
-            found = figures("tetam", WALKS, tetam, lambda rows, s=seed: thinned(rows, 0.5, s))
-            line(f"tetam, half of the rows, seed {seed}", found)
-        line("flat, last quarter", figures("flat", ("walk_last_quarter",), maps["flat"], list))
+        for place in [args.place] if args.place else WALKS:
+            here = Place(place, Path(folder))
+            results[place] = {
+                name: here.measure(case) for name, case in cases(place, args.seeds).items()
+            }
+            print_table(place, results[place])
+    if args.json:
+        written = {
+            place: {name: asdict(case) for name, case in found.items()}
+            for place, found in results.items()
+        }
+        args.json.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

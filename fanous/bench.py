@@ -18,7 +18,7 @@ from ingest.config import ConfigError, nearest
 
 BENCHMARKS: dict[str, str] = {
     "core": "fanous.benchmarks.core:measure",
-    "dwell": "fanous.benchmarks.core:measure_dwell",
+    "dwell": "fanous.benchmarks.dwell:measure",
     "shelf": "fanous.benchmarks.shelf:measure",
     "profiles": "fanous.benchmarks.profiles:measure",
     "wire": "fanous.benchmarks.wire:measure",
@@ -28,6 +28,9 @@ BENCHMARKS: dict[str, str] = {
     "pipeline": "fanous.benchmarks.pipeline:measure",
 }
 """Name to the function that measures: ``measure(*, quick, say) -> tuple[Figure, ...]``."""
+
+PEERS_SHOWN = 5
+"""Of more peers than these a line of the table names the best; ``--json`` has them all."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -109,20 +112,28 @@ def _as_json(figures: Sequence[Figure]) -> str:
 
 def _as_table(figures: Sequence[Figure]) -> str:
     rows = [("name", "value", "unit", "better", "peer")]
-    for figure in figures:
-        peers = [
-            f"{name} {_text(value)} ({figure.value / value:.2g} x)"
-            for name, value in figure.peer.items()
-        ]
-        rows.append(
-            (figure.name, _text(figure.value), figure.unit, figure.better, ", ".join(peers))
-        )
+    rows += [
+        (figure.name, _text(figure.value), figure.unit, figure.better, _peers(figure))
+        for figure in figures
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return "\n".join(
         f"{name:<{widths[0]}}  {value:>{widths[1]}}  {unit:<{widths[2]}}  "
         f"{better:<{widths[3]}}  {peer}".rstrip()
         for name, value, unit, better, peer in rows
     )
+
+
+def _peers(figure: Figure) -> str:
+    """Return a figure's peers; of many only the best."""
+    most = max if figure.better == "higher" else min
+    many = len(figure.peer) > PEERS_SHOWN
+    shown = [most(figure.peer, key=lambda name: figure.peer[name])] if many else figure.peer
+    texts = [
+        f"{name} {_text(figure.peer[name])} ({figure.value / figure.peer[name]:.2g} x)"
+        for name in shown
+    ]
+    return (f"best of {len(figure.peer)}: " if many else "") + ", ".join(texts)
 
 
 def _rounded(value: float) -> float:

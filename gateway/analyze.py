@@ -14,7 +14,7 @@ import numpy as np
 
 from analytics.cells import build_cells
 from analytics.engine import Engine
-from analytics.flow import transitions
+from analytics.flow import transitions, visit_counts
 from analytics.rows import TABLES, Output
 from analytics.store import Store
 from gateway.store_tags import with_pseudonymous_staff
@@ -98,6 +98,7 @@ def _analyse(
     rows = {name: write_table(directory, name, tables[name], kind=args.format) for name in TABLES}
     shown = names.as_given if args.identity == "raw" else names.values
     rows["positions"] = write_positions(directory, out.positions, store, shown, kind=args.format)
+    visits = visit_counts(out.visits, out.dwells, bounce_s=store.rules.bounce_s)
     count = _distinct(readings)
     seconds = time.monotonic() - started
     summary = {
@@ -110,6 +111,12 @@ def _analyse(
         "readings": count,
         "dropped": dict(dropped.reasons),
         "tags": len(names.values),
+        "visits": visits.visits,
+        "pass_bys": engine.pass_bys,
+        "bounces": visits.bounces,
+        "engaged_visits": visits.engaged_visits,
+        "staff_tags_seen": len(set(store.staff_tags).intersection(names.values)),
+        "refused_tags": engine.refused_tags,
         "rows": rows,
         "seconds": round(seconds, 3),
     }

@@ -128,6 +128,8 @@ class Driver:
         self._tick_ns = store.rules.tick_ns
         self._visit_gap_ns = round(store.rules.visit_gap_s * 1e9)
         self._layer_main = store.layers.index("main") if "main" in store.layers else 0
+        self._staff = frozenset(store.staff_tags)
+        self._staff_seen: set[str] = set()
         self._receivers = {receiver.id: at for at, receiver in enumerate(store.receivers)}
         self._tap_points = {point.id: at for at, point in enumerate(store.tap_points)}
         self._sensors = {sensor.id: at for at, (_, sensor) in enumerate(store.sensors)}
@@ -139,6 +141,21 @@ class Driver:
     def closed_ns(self) -> int | None:
         """Up to where ticks are closed [ns], None before the first."""
         return self._closed_ns
+
+    @property
+    def staff_tags_seen(self) -> int:
+        """How many tags of the store's staff were heard since the oldest batch kept."""
+        return len(self._staff_seen)
+
+    @property
+    def pass_bys(self) -> int:
+        """How many tags the engine has found to have only passed by."""
+        return int(getattr(self.engine, "pass_bys", 0))
+
+    @property
+    def refused_tags(self) -> int:
+        """How often the engine had no place for a tag, counted once a tick."""
+        return int(getattr(self.engine, "refused_tags", 0))
 
     def feed(self, batch: DecodedBatch, received_ns: int) -> Taps | None:
         """Give one batch to the engine.
@@ -347,6 +364,7 @@ class Driver:
     ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         if not len(kept_t_ns):  # nothing is used; a time that was set aside may keep no tag
             return np.full(len(column.codes), -1, np.int32), np.zeros(len(column.codes), np.bool_)
+        self._staff_seen.update(self._staff.intersection(column.values))
         ids = self.tags.ids(column.values, int(kept_t_ns.max()))[column.codes]
         return ids, ids >= 0
 

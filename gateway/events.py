@@ -14,7 +14,16 @@ from typing import Any
 
 import msgspec
 
-from analytics.rows import Output, QueueMinute, SensorHealth, ShelfEvent, ShelfStock, Visit
+from analytics.rows import (
+    Output,
+    QueueMinute,
+    ReceiverHealth,
+    SensorHealth,
+    ShelfEvent,
+    ShelfStock,
+    TagFlag,
+    Visit,
+)
 from analytics.store import Store
 from ingest.topics import event_topic
 
@@ -22,6 +31,9 @@ _SHELF_EVENT_NAMES = {"look": "shelf.looked", "pick": "shelf.picked", "return": 
 _NO_VISIT: Mapping[str, Any] = dict.fromkeys(field.name for field in fields(Visit))
 """The columns of a visit of which nothing is known yet."""
 _FAULTS = ("stuck", "noisy", "offset", "silent")
+CLONE_ALARM_NS = 600 * 1_000_000_000
+"""A cloned tag is an alarm for as long as this after it was found."""
+_CLONES_MAX = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +117,10 @@ class EventFinder:
         self._long: set[str] = set()
         self._stock: dict[tuple[str, str], str] = {}
         self._health: dict[str, str] = {}
+        # These are replaced, never changed: the loop reads what the engine's thread writes.
+        self._receivers: Mapping[str, ReceiverHealth] = {}
+        self._clones: tuple[TagFlag, ...] = ()
+        self._flags: Mapping[str, int] = {"cloned": 0, "teleported": 0}
 
     def find(self, output: Output) -> list[Event]:
         """Return the events of one output, in order of time.
@@ -166,6 +182,8 @@ class EventFinder:
         found += [self._of_stock(row) for row in output.shelf_stock]
         found += [self._of_queue(row) for row in output.queues]
         found += [self._of_sensor(row) for row in output.sensor_health]
+        found += [self._of_receiver(row) for row in output.receiver_health]
+        found += [self._of_flag(row) for row in output.tag_flags]
         events += [event for event in found if event is not None]
         return sorted(events, key=lambda event: event.t_ns)
 
@@ -209,6 +227,23 @@ class EventFinder:
     def sensors_at_fault(self) -> list[str]:
         """Return the sensors that are not in order."""
         return sorted(sensor for sensor, state in self._health.items() if state in _FAULTS)
+
+    def receivers_at_fault(self) -> list[ReceiverHealth]:
+        """Return the newest state of the receivers that are not in order, by name."""
+        return [row for _, row in sorted(self._receivers.items()) if row.state != "ok"]
+
+    def clones(self, now_ns: int) -> list[TagFlag]:
+        """Return the cloned tags found lately.
+
+        Parameters
+        ----------
+        now_ns : [ns] event time
+        """
+        return [flag for flag in self._clones if flag.t_ns > now_ns - CLONE_ALARM_NS]
+
+    def tag_flags(self) -> Mapping[str, int]:
+        """Return how many flags there were of each kind since the oldest batch kept."""
+        return self._flags
 
     def _of_shelf(self, row: ShelfEvent) -> Event | None:
         name = _SHELF_EVENT_NAMES.get(row.kind)
@@ -263,6 +298,32 @@ class EventFinder:
             t_ns=row.since_ns,
             subject=self._shelf_of.get(row.sensor, row.sensor),
             data=asdict(row),
+        )
+
+    def _of_receiver(self, row: ReceiverHealth) -> Event | None:
+        before = self._receivers.get(row.receiver)
+        self._receivers = {**self._receivers, row.receiver: row}
+        if row.state == "ok" or (before is not None and before.state == row.state):
+            return None
+        return Event(
+            name="receiver.fault",
+            id=_stable_id(self._store, "receiver", row.receiver, row.state, row.since_ns),
+            t_ns=row.since_ns,
+            subject=row.receiver,
+            data=asdict(row),
+        )
+
+    def _of_flag(self, row: TagFlag) -> Event | None:
+        self._flags = {**self._flags, row.kind: self._flags.get(row.kind, 0) + 1}
+        if row.kind != "cloned":
+            return None
+        self._clones = (*self._clones, row)[-_CLONES_MAX:]
+        return Event(
+            name="tag.cloned",
+            id=_stable_id(self._store, "cloned", row.tag, row.t_ns),
+            t_ns=row.t_ns,
+            subject=row.tag,
+            data={"t_ns": row.t_ns, "tag": row.tag, "zones": list(row.zones)},
         )
 
 

@@ -22,7 +22,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway.http_rows import BadQueryError, read_list
+from gateway.http_rows import LISTS, BadQueryError, Raster, read_list
 from gateway.live import LiveHub
 from gateway.metrics import CONTENT_TYPE, Metric, exposition
 from gateway.result_store import ResultStore
@@ -155,9 +155,7 @@ class HttpServer:
         app.router.add_get("/api/v1/store", self._store)
         app.router.add_get("/api/v1/live", self._live)
         app.router.add_get("/api/v1/summary", self._summary)
-        for name in (
-            *("dwells", "visits", "transitions", "shelves", "queues", "occupancy", "heatmap"),
-        ):
+        for name in (*LISTS, "transitions", "heatmap"):
             app.router.add_get(f"/api/v1/{name}", self._list_handler(name))
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/healthz", self._health)
@@ -262,9 +260,12 @@ class HttpServer:
         return _json({"ok": True})
 
     def _list_handler(self, name: str) -> Handler:
+        plan = self._source.store_json()
+        raster = Raster(cell_m=plan["cell_m"], tick_s=plan["tick_s"])
+
         async def answer(request: web.Request) -> web.StreamResponse:
             query = dict(request.query)
-            page = await asyncio.to_thread(read_list, self._results, name, query)
+            page = await asyncio.to_thread(read_list, self._results, name, query, raster)
             if query.get("format") != "csv":
                 return web.Response(
                     body=page.as_json(request.path), content_type="application/json"

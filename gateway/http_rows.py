@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from analytics.heat import QUARTER_NS
 from gateway.flow import transitions_between
 from gateway.result_store import COLUMNS, HOUR_NS, KEYS, TIME_COLUMN, ResultStore
 
@@ -29,12 +30,22 @@ LISTS = {
     "shelves": "shelf_events",
     "queues": "queues",
     "occupancy": "occupancy",
+    "occupancy_estimates": "occupancy_estimates",
+    "receivers": "receiver_health",
 }
 SHELF_TABLES = {
     "events": "shelf_events",
     "stock": "shelf_stock",
     "health": "sensor_health",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raster:
+    """The store's cells and ticks: edge [m] and length [s]."""
+
+    cell_m: float
+    tick_s: float
 
 
 class BadQueryError(ValueError):
@@ -70,14 +81,16 @@ class Page:
         return text.getvalue().encode()
 
 
-def read_list(results: ResultStore, name: str, query: Mapping[str, str]) -> Page:
+def read_list(results: ResultStore, name: str, query: Mapping[str, str], raster: Raster) -> Page:
     """Return one page of a list.
 
     Parameters
     ----------
     results : the embedded store
-    name : dwells, visits, transitions, shelves, queues, occupancy or heatmap
-    query : from, to, limit, after, format; shelves also table = events, stock or health
+    name : transitions, heatmap or a key of `LISTS`
+    query : from, to, limit, after, format; shelves also table = events, stock or health;
+        heatmap cell_m and floor instead of limit and after
+    raster : of the store, for the heat map
 
     Raises
     ------
@@ -91,7 +104,7 @@ def read_list(results: ResultStore, name: str, query: Mapping[str, str]) -> Page
     if name == "transitions":
         return _transitions_page(results, query, (from_ns, to_ns))
     if name == "heatmap":
-        return _heatmap(results, query, from_ns, to_ns)
+        return _heatmap(results, query, (from_ns, to_ns), raster)
     table = LISTS[name]
     if name == "shelves":
         wanted = query.get("table", "events")
@@ -193,23 +206,66 @@ def _page(
     return Page(columns=COLUMNS[table], rows=rows, next_query=next_query, extra={})
 
 
-def _heatmap(results: ResultStore, query: Mapping[str, str], from_ns: int, to_ns: int) -> Page:
+def _heatmap(
+    results: ResultStore, query: Mapping[str, str], between: tuple[int, int], raster: Raster
+) -> Page:
+    """Return ticks per cell: of the heat's quarters of an hour, or of live positions."""
     cell_m = _number(query.get("cell_m"), "cell_m", 0.5, 0.1, 10.0)
-    newest = results.query("SELECT max(t_ns) FROM positions")[0][0] or 0
-    from_ns = max(from_ns, newest - HOUR_NS)
-    ticks = results.query(
-        "SELECT x_m, y_m FROM positions WHERE t_ns >= ? AND t_ns < ?", (from_ns, to_ns)
+    floor = query.get("floor") or "0"
+    from_ns, to_ns = between
+    newest_heat, newest_live = (
+        results.query(f"SELECT max(t_ns) FROM {table}")[0][0] or 0  # noqa: S608
+        for table in ("heat", "positions")
     )
-    counts: dict[tuple[int, int], int] = {}
-    for x_m, y_m in ticks:
-        cell = (math.floor(x_m / cell_m), math.floor(y_m / cell_m))
-        counts[cell] = counts.get(cell, 0) + 1
-    rows: list[tuple[Any, ...]] = [
-        (round((i + 0.5) * cell_m, 3), round((j + 0.5) * cell_m, 3), count)
+    heat_from_ns = from_ns if query.get("from") else max(newest_heat, newest_live) - HOUR_NS
+    heat = results.query(
+        "SELECT x_m, y_m, person_s, t_ns FROM heat WHERE floor = ? AND t_ns > ? AND t_ns <= ?",
+        (floor, heat_from_ns, to_ns),
+    )
+    if heat:
+        # Cells finer than the store's own would only have holes.
+        cell_m = max(cell_m, raster.cell_m)
+        origin = (0.0, 0.0)
+        if cell_m == raster.cell_m:
+            origin = ((heat[0][0] - cell_m / 2) % cell_m, (heat[0][1] - cell_m / 2) % cell_m)
+        ticks = [(x_m, y_m, person_s / raster.tick_s) for x_m, y_m, person_s, _ in heat]
+        ends = [row[3] for row in heat]
+        extra = {"from_ns": min(ends) - QUARTER_NS, "to_ns": max(ends)}
+    else:
+        origin = (0.0, 0.0)
+        from_ns = max(from_ns, newest_live - HOUR_NS)
+        ticks = results.query(
+            "SELECT x_m, y_m, 1 FROM positions WHERE t_ns >= ? AND t_ns < ?", (from_ns, to_ns)
+        )
+        extra = {"from_ns": from_ns, "to_ns": min(to_ns, newest_live)}
+    rows = _binned(ticks, cell_m, origin)
+    return Page(
+        columns=("x_m", "y_m", "ticks"),
+        rows=rows,
+        next_query=None,
+        extra={"cell_m": cell_m, **extra},
+    )
+
+
+def _binned(
+    ticks: Sequence[tuple[Any, ...]], cell_m: float, origin: tuple[float, float]
+) -> list[tuple[Any, ...]]:
+    """Add up (x_m, y_m, ticks) by squares; return their middles."""
+    counts: dict[tuple[int, int], float] = {}
+    for x_m, y_m, count in ticks:
+        cell = (
+            math.floor((x_m - origin[0]) / cell_m),
+            math.floor((y_m - origin[1]) / cell_m),
+        )
+        counts[cell] = counts.get(cell, 0) + count
+    return [
+        (
+            round((i + 0.5) * cell_m + origin[0], 3),
+            round((j + 0.5) * cell_m + origin[1], 3),
+            round(count, 1) if isinstance(count, float) else count,
+        )
         for (i, j), count in sorted(counts.items())
     ]
-    extra = {"cell_m": cell_m, "from_ns": from_ns, "to_ns": min(to_ns, newest)}
-    return Page(columns=("x_m", "y_m", "ticks"), rows=rows, next_query=None, extra=extra)
 
 
 def _integer(text: str | None, name: str, default: int, low: int, high: int) -> int:

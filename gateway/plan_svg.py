@@ -1,4 +1,4 @@
-"""The plan of a store as one self-contained SVG picture, y up, one panel for each floor.
+"""The plan of a store as one self-contained SVG picture, y up, floors side by side.
 
 Rules of the file: it draws what the record says and judges nothing; every text of the
 store is escaped and cleaned of characters that XML forbids; nothing is loaded from
@@ -12,13 +12,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analytics.geometry import distance_to_border, points_in_polygon
-from analytics.store import Polygon, Store, Zone
+from analytics.geometry import label_point
+from analytics.store import Floor, Polygon, Store, Zone
 
 WIDTH_PX = 1000.0
 MARGIN_PX = 24.0
 HEAD_PX = 34.0
 FOOT_PX = 58.0
+FLOOR_PX = 640.0
+"""Width of a floor where there are several; all floors have one scale."""
+FLOOR_HEAD_PX = 16.0
+FLOORS_A_ROW = 3
 
 _COLOURS = {
     "entrance": "#cfe8cf",
@@ -45,6 +49,7 @@ text{font-family:system-ui,sans-serif;font-size:11px;fill:#1c2430}
 .shelf{fill:#a9743f;stroke:#5c3b1a;stroke-width:1}
 .neighbour{stroke:#2f6fb3;stroke-width:1.2;stroke-dasharray:2 3}
 .receiver{fill:#d62828;stroke:#fff;stroke-width:1}
+.connection{fill:#2f6fb3;fill-opacity:.35;stroke:#2f6fb3;stroke-width:1.5}
 .tap-point{fill:#1f7a3d;stroke:#fff;stroke-width:1}
 .square{fill-opacity:.55}
 .square-name{font-size:8px;text-anchor:middle;fill:#1c2430;fill-opacity:.7}
@@ -55,13 +60,17 @@ _FORBIDDEN = re.compile("[^\t\n\r -\ud7ff\ue000-�\U00010000-\U0010ffff]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Square:
-    """A coloured part of the floor: its box (x0, y0, x1, y1), where its label stands, a tip."""
+    """A coloured part of the floor: its box (x0, y0, x1, y1), where its label stands, a tip.
+
+    Without a floor it is drawn on all of them.
+    """
 
     box_m: tuple[float, float, float, float]
     label_m: tuple[float, float]
     colour: str
     label: str
     tip: str
+    floor: str | None = None
 
 
 def draw_plan(store: Store, *, squares: Sequence[Square] = (), note: str = "") -> str:
@@ -80,16 +89,14 @@ def draw_plan(store: Store, *, squares: Sequence[Square] = (), note: str = "") -
     -------
     svg : the text of the file
     """
-    floors = sorted(
-        {
-            thing.floor
-            for things in (store.zones, store.receivers, store.shelves)
-            for thing in things
-        }
-    ) or ["0"]
-    panels = [_Panel(store, floor, squares) for floor in floors]
-    height_px = HEAD_PX + sum(panel.height_px for panel in panels) + FOOT_PX
-    width_px = WIDTH_PX + 2 * MARGIN_PX
+    panels = [_Panel(store, floor, squares) for floor in store.floors]
+    a_row = min(len(panels), FLOORS_A_ROW)
+    rows = -(-len(panels) // a_row)
+    across_px = panels[0].width_px + MARGIN_PX
+    # The legend needs its room even under one narrow floor.
+    width_px = max(WIDTH_PX + MARGIN_PX, a_row * across_px) + MARGIN_PX
+    head_px = HEAD_PX + (FLOOR_HEAD_PX if len(panels) > 1 else 0)
+    height_px = head_px + rows * panels[0].height_px + FOOT_PX
     size = f'width="{width_px:g}" height="{height_px:.1f}"'
     view = f'viewBox="0 0 {width_px:g} {height_px:.1f}"'
     parts = [
@@ -99,14 +106,15 @@ def draw_plan(store: Store, *, squares: Sequence[Square] = (), note: str = "") -
         f'<rect {size} fill="#fff"/>',
         f'<text class="title" x="{MARGIN_PX:g}" y="22">{_escaped(store.name)}</text>',
     ]
-    top_px = HEAD_PX
-    for panel in panels:
-        parts.append(f'<g transform="translate({MARGIN_PX:g} {top_px:.1f})">')
+    for at, panel in enumerate(panels):
+        left_px = MARGIN_PX + at % a_row * across_px
+        top_px = head_px + at // a_row * panel.height_px
+        parts.append(f'<g transform="translate({left_px:.1f} {top_px:.1f})">')
         if len(panels) > 1:
-            parts.append(f'<text y="-4">floor {_escaped(panel.floor)}</text>')
+            parts.append(f'<text y="-4">{_escaped(panel.title)}</text>')
         parts.extend(panel.shapes())
         parts.append("</g>")
-        top_px += panel.height_px
+    top_px = height_px - FOOT_PX
     parts.append(f'<g transform="translate({MARGIN_PX:g} {top_px:.1f})">')
     parts.extend(_legend(store, panels[0].px_per_m, shaded=bool(squares)))
     if note:
@@ -118,26 +126,34 @@ def draw_plan(store: Store, *, squares: Sequence[Square] = (), note: str = "") -
 class _Panel:
     """One floor: knows the scale, and turns metres into pixels with y up."""
 
-    def __init__(self, store: Store, floor: str, squares: Sequence[Square]) -> None:
-        self.floor = floor
-        self._squares = squares
+    def __init__(self, store: Store, floor: Floor, squares: Sequence[Square]) -> None:
+        self.title = f"floor {floor.id}"
+        if floor.name not in ("", floor.id):
+            self.title += f" ({floor.name})"
+        self._floor = floor.id
+        self._outline = floor.outline_m or store.outline_m
+        self._squares = [square for square in squares if square.floor in (None, floor.id)]
+        self._shaded = bool(squares)
         self._store = store
         corners = [*store.outline_m, *(r.position_m[:2] for r in store.receivers)]
+        corners += [corner for each in store.floors for corner in each.outline_m or ()]
         corners += [corner for zone in store.zones for corner in zone.polygon_m]
         low, high = np.min(corners, axis=0), np.max(corners, axis=0)
         extent = np.maximum(high - low, 1e-3)
-        self.px_per_m = float(min(WIDTH_PX / extent[0], 1.2 * WIDTH_PX / extent[1]))
+        most_px = WIDTH_PX if len(store.floors) == 1 else FLOOR_PX
+        self.px_per_m = float(min(most_px / extent[0], 1.2 * most_px / extent[1]))
         self._left_m, self._top_m = float(low[0]), float(high[1])
+        self.width_px = float(extent[0]) * self.px_per_m
         self.height_px = float(extent[1]) * self.px_per_m + MARGIN_PX
-        self._zones = [zone for zone in store.zones if zone.floor == floor]
+        self._zones = [zone for zone in store.zones if zone.floor == floor.id]
         self._middle = {zone.id: label_point(zone.polygon_m) for zone in self._zones}
 
     def shapes(self) -> Iterator[str]:
-        store, floor = self._store, self.floor
-        yield self._polygon("outline", store.outline_m)
+        store, floor = self._store, self._floor
+        yield self._polygon("outline", self._outline)
         for zone in self._zones:
             if zone.layer == "main":
-                colour = "#fff" if self._squares else _COLOURS.get(zone.kind)
+                colour = "#fff" if self._shaded else _COLOURS.get(zone.kind)
                 yield self._polygon("zone", zone.polygon_m, _tip(zone), colour)
         yield from self._shading()
         shelves = [s for s in store.shelves if s.floor == floor and s.rect_m]
@@ -152,7 +168,8 @@ class _Panel:
         for zone in self._zones:
             if zone.layer != "main":
                 yield self._polygon("layer", zone.polygon_m, _tip(zone))
-        if not self._squares:
+        yield from self._connections()
+        if not self._shaded:
             yield from self._neighbours()
         yield from self._receivers()
         yield from self._names()
@@ -164,6 +181,17 @@ class _Panel:
             x, y = self._at(square.label_m)
             label = _escaped(square.label)
             yield f'{polygon}<text class="square-name" x="{x}" y="{y}" dy="3">{label}</text>'
+
+    def _connections(self) -> Iterator[str]:
+        for connection in self._store.connections:
+            for end in connection.ends:
+                if end.floor == self._floor:
+                    others = ", ".join(name for name in connection.floors if name != end.floor)
+                    tip = f"{connection.kind} {connection.id} to floor {others}"
+                    polygon = self._polygon("connection", _corners(end.rect_m), tip)
+                    x, y = self._at((end.rect_m[0], end.rect_m[3]))
+                    name = _escaped(connection.id)
+                    yield f'{polygon}<text class="small" x="{x}" y="{y}" dy="-3">{name}</text>'
 
     def _neighbours(self) -> Iterator[str]:
         pairs = {
@@ -179,7 +207,7 @@ class _Panel:
 
     def _receivers(self) -> Iterator[str]:
         for receiver in self._store.receivers:
-            if receiver.floor != self.floor:
+            if receiver.floor != self._floor:
                 continue
             x, y = self._at(receiver.position_m[:2])
             place = ", ".join(f"{metres:g}" for metres in receiver.position_m)
@@ -230,38 +258,6 @@ class _Panel:
         return f"{x_px:.1f}", f"{y_px:.1f}"
 
 
-def label_point(polygon_m: Polygon) -> tuple[float, float]:
-    """Return a point well inside a polygon, for its name.
-
-    Parameters
-    ----------
-    polygon_m
-        corners [m]
-
-    Returns
-    -------
-    point : x and y [m]
-
-    Notes
-    -----
-    Of a grid of 15 × 15 points over the box, the one furthest from the border; of equals, the
-    one nearest to the middle of the box.
-    """
-    corners = np.asarray(polygon_m)
-    low, high = corners.min(0), corners.max(0)
-    steps = (np.arange(15) + 0.5) / 15
-    x, y = (axis.ravel() for axis in np.meshgrid(*(low + np.outer(steps, high - low)).T))
-    inside = points_in_polygon(x, y, corners)
-    if not inside.any():
-        middle = (low + high) / 2
-        return float(middle[0]), float(middle[1])
-    x, y = x[inside], y[inside]
-    room_m = distance_to_border(np.stack([x, y], axis=1), corners)
-    off_middle_m = np.hypot(*((np.stack([x, y], axis=1) - (low + high) / 2).T))
-    best = np.lexsort((off_middle_m, -np.round(room_m, 6)))[0]
-    return float(x[best]), float(y[best])
-
-
 def _legend(store: Store, px_per_m: float, *, shaded: bool) -> Iterable[str]:
     bar_m = next((m for m in (50, 20, 10, 5, 2, 1) if m * px_per_m <= WIDTH_PX / 4), 0.5)
     yield f'<line class="bar" x1="0" y1="12" x2="{bar_m * px_per_m:.1f}" y2="12"/>'
@@ -271,6 +267,8 @@ def _legend(store: Store, px_per_m: float, *, shaded: bool) -> Iterable[str]:
         signs.append(f"{len(store.tap_points)} tap points: green diamonds (in their zone)")
     if store.shelves:
         signs.append(f"{len(store.shelves)} shelves: brown")
+    if store.connections:
+        signs.append(f"{len(store.connections)} stairs and lifts: blue")
     signs.append("obstacles: grey")
     if not shaded:
         signs.append("dotted: neighbours")

@@ -35,8 +35,16 @@ KEYS = {
     "sensor_health": ("sensor", "since_ns"),
     "occupancy": ("t_ns", "layer", "zone"),
     "queues": ("t_ns", "zone"),
+    "occupancy_estimates": ("t_ns", "layer", "zone"),
+    "heat": ("t_ns", "floor", "x_m", "y_m"),
+    "receiver_health": ("receiver", "since_ns"),
 }
-TIME_COLUMN = {"dwells": "start_ns", "visits": "start_ns", "sensor_health": "since_ns"}
+TIME_COLUMN = {
+    "dwells": "start_ns",
+    "visits": "start_ns",
+    "sensor_health": "since_ns",
+    "receiver_health": "since_ns",
+}
 COLUMNS = {name: tuple(field.name for field in dataclasses.fields(TABLES[name])) for name in TABLES}
 _SQL_TYPES = {int: "INTEGER", float: "REAL", str: "TEXT"}
 _OTHER_TABLES = """
@@ -106,6 +114,7 @@ class ResultStore:
         trail: Trail | None = None,
         lines: Sequence[bytes] = (),
         events: Sequence[Message] = (),
+        pass_bys: int = 0,
     ) -> None:
         """Write everything that one step produced, in one transaction.
 
@@ -116,6 +125,7 @@ class ResultStore:
         trail : live positions
         lines : line protocol for InfluxDB
         events : for the broker
+        pass_bys : how many tags it found to have only passed by
         """
         written = 0
         with self._transaction() as db:
@@ -140,6 +150,7 @@ class ResultStore:
                 )
             _set_state(db, "journal_id", step.journal_id)
             _add_state(db, "rows_written", written)
+            _add_state(db, "pass_bys", pass_bys)
 
     def queue(self, *, lines: Sequence[bytes] = (), events: Sequence[Message] = ()) -> None:
         """Queue lines and events that no step produced (agents' status and silences).
@@ -185,13 +196,14 @@ class ResultStore:
     def counts(self) -> dict[str, int]:
         """Return the number of rows of each table, of queued lines and events, and what was sent.
 
-        Shelf events count when they are final.
+        Shelf events count when they are final, the heat's many rows are not counted.
         """
         with self._read_lock:
             read = self._reader.execute
             found = {
                 name: int(read(f"SELECT count(*) FROM {name}").fetchone()[0])  # noqa: S608
                 for name in KEYS
+                if name != "heat"
             }
             found["shelf_events"] = int(
                 read("SELECT count(*) FROM shelf_events WHERE status='final'").fetchone()[0]

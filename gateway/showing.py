@@ -4,12 +4,16 @@ Rules of the file: reads, never changes; a person appears in the live message of
 page only. Counts of rows are those of the journal: unique and durable.
 """
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from analytics.flow import VisitCounts
 from analytics.store import Store
+from gateway.flow import stored_visit_counts
 from gateway.metrics import Metric, by_label, counter, gauge
 
 if TYPE_CHECKING:
@@ -22,6 +26,7 @@ class Showing:
     def __init__(self, service: "Service") -> None:
         self._service = service
         self._store_json = store_object(service.store)
+        self._visits = VisitCounts(visits=0, bounces=0, engaged_visits=0)
 
     def store_json(self) -> dict[str, Any]:
         """Return the object of ``/api/v1/store``."""
@@ -58,15 +63,24 @@ class Showing:
             "dropped": dict(sorted(driver.dropped.items())),
             "unknown": dict(sorted(driver.unknown.items())),
             "events_published": counts.get("events_published", 0),
+            "pass_bys": counts.get("pass_bys", 0),
+            "staff_tags_seen": service.driver.staff_tags_seen,
+            "refused_tags": service.driver.refused_tags,
         }
 
     def summary(self) -> dict[str, Any]:
         """Return the object of ``/api/v1/summary``."""
         service = self._service
+        counters = self.counters()
+        if self._visits.visits != counters["visits"]:  # counting anew takes a while
+            bounce_s = service.store.rules.bounce_s
+            self._visits = stored_visit_counts(service.results, bounce_s=bounce_s)
         return {
             "store": service.store.id,
             "t_ns": service.driver.closed_ns,
-            **self.counters(),
+            **counters,
+            "bounces": self._visits.bounces,
+            "engaged_visits": self._visits.engaged_visits,
             "people": service.picture.people,
             "agents": service.agents.summary(),
             "broker_connected": service.subscriber.is_connected,
@@ -88,6 +102,15 @@ class Showing:
         alarms += [
             {"type": "sensor.fault", "subject": sensor, "sensor": sensor}
             for sensor in service.finder.sensors_at_fault()
+        ]
+        alarms += [
+            {"type": "receiver.fault", "subject": row.receiver, **asdict(row)}
+            for row in service.finder.receivers_at_fault()
+        ]
+        alarms += [  # without the tag: this message has no persons in it
+            {"type": "tag.cloned", "subject": flag.zones[0], "zones": flag.zones, "t_ns": flag.t_ns}
+            for flag in service.finder.clones(service.driver.closed_ns or 0)
+            if flag.zones
         ]
         return alarms
 
@@ -116,6 +139,7 @@ class Showing:
         counts = self.counters()
         rows = {"ble": counts["readings"], "tap": counts["taps"], "sample": counts["samples"]}
         results = {name: counts[name] for name in ("visits", "dwells", "shelf_events")}
+        faults = Counter(row.state for row in service.finder.receivers_at_fault())
         return [
             by_label("rows_received_total", "Unique durable rows by kind.", "kind", rows),
             counter("batches_duplicate_total", "Batches that came again.", counts["duplicates"]),
@@ -129,6 +153,21 @@ class Showing:
             gauge("points_queued", "Points that wait for InfluxDB.", counts["points_queued"]),
             counter("events_published_total", "Events published.", counts["events_published"]),
             counter("gate_denied_total", "Records kept in the store.", service.gate.denied),
+            counter("pass_bys_total", "Tags that only passed by.", counts["pass_bys"]),
+            counter("tags_refused_total", "No place for a tag, per tick.", counts["refused_tags"]),
+            by_label(
+                "tag_flags_total",
+                "Tags that behave as no person can.",
+                "kind",
+                service.finder.tag_flags(),
+            ),
+            by_label(
+                "receiver_faults",
+                "Receivers that are not in order.",
+                "state",
+                {state: faults[state] for state in ("moved", "weak", "deaf")},
+                kind="gauge",
+            ),
             gauge("people", "Tags present now.", service.picture.people),
             gauge("watchers", "Open live streams.", len(service.hub)),
             counter("live_dropped_total", "Messages dropped.", service.hub.messages_dropped),
@@ -158,6 +197,8 @@ def store_object(store: Store) -> dict[str, Any]:
         "name": store.name,
         "timezone": store.timezone,
         "outline_m": store.outline_m,
+        "cell_m": store.cell_m,
+        "tick_s": store.rules.tick_s,
         "obstacles": [obstacle.polygon_m for obstacle in store.obstacles],
         "zones": [
             {

@@ -89,8 +89,9 @@ class Stepper:
             if found is not None:
                 taps.append(found)
         due_ns = self.driver.due_ns(now_ns)
+        passed_by = self.driver.pass_bys
         output = Output() if due_ns is None else self.driver.advance(due_ns)
-        return self._store(output, taps, due_ns)
+        return self._store(output, taps, due_ns, pass_bys=self.driver.pass_bys - passed_by)
 
     def tell_taps(self, batches: Sequence[Accepted]) -> list[Event]:
         """Queue the events of taps at once; changes nothing of the engine.
@@ -117,8 +118,10 @@ class Stepper:
 
     def finish(self) -> StepResult:
         """End all visits and store what came of it, also of the minute and hour that are open."""
+        passed_by = self.driver.pass_bys
         output = self.driver.finish()
-        result = self._store(output, [], None, complete_ns=_ALWAYS_NS)
+        passed_by = self.driver.pass_bys - passed_by
+        result = self._store(output, [], None, complete_ns=_ALWAYS_NS, pass_bys=passed_by)
         if self._points is not None and self.driver.closed_ns is not None:
             last_ns = max([self.driver.closed_ns, *(dwell.end_ns for dwell in output.dwells)])
             self._queue_hours(-(-last_ns // HOUR_NS) * HOUR_NS)
@@ -201,6 +204,7 @@ class Stepper:
         due_ns: int | None,
         *,
         complete_ns: int | None = None,
+        pass_bys: int = 0,
     ) -> StepResult:
         """Store an output; `complete_ns` [ns] says where event time is if not where ticks are."""
         events = self._finder.find(output)
@@ -209,12 +213,17 @@ class Stepper:
             output, taps, self.driver.closed_ns if complete_ns is None else complete_ns
         )
         is_empty = not any(getattr(output, name) for name in output.__dataclass_fields__)
-        if due_ns is not None or events or lines or not is_empty:
-            self._save(output, due_ns, lines, messages)
+        if due_ns is not None or events or lines or pass_bys or not is_empty:
+            self._save(output, due_ns, lines, messages, pass_bys)
         return StepResult(output=output, events=tuple(events), has_output=due_ns is not None)
 
     def _save(
-        self, output: Output, due_ns: int | None, lines: list[bytes], messages: list[Message]
+        self,
+        output: Output,
+        due_ns: int | None,
+        lines: list[bytes],
+        messages: list[Message],
+        pass_bys: int,
     ) -> None:
         self._results.save(
             output,
@@ -222,6 +231,7 @@ class Stepper:
             trail=self.driver.trail(output),
             lines=lines,
             events=messages,
+            pass_bys=pass_bys,
         )
         if due_ns is not None:
             self._queue_hours(due_ns)

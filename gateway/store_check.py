@@ -13,13 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from analytics.cells import build_cells
+from analytics.cells import CellGrid, build_cells, connection_cells, neighbours
 from analytics.geometry import Array, overlap_area, points_in_polygon, polygon_area
 from analytics.store import Store
 from gateway.plan_svg import draw_plan
 from ingest.config import ConfigError
 from ingest.store_file import read_store
+
+_LINE_M = 0.3
+"""Receivers scatter less than this across a line when they stand in it."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -79,8 +83,18 @@ def described(store: Store) -> Iterator[str]:
     """
     yield f"store {store.id} ({store.name}), {store.timezone}"
     yield f"outline {polygon_area(store.outline_m):.1f} m², {len(store.obstacles)} obstacles"
-    for floor in sorted({receiver.floor for receiver in store.receivers}):
-        yield f"walkable {walkable_area(store, floor):.1f} m² on floor {floor}"
+    grid = _cells_of(store)
+    for at, floor in enumerate(store.floors):
+        yield f"walkable {walkable_area(store, floor.id):.1f} m² on floor {floor.id}"
+        if isinstance(grid, CellGrid):
+            count = int((grid.floor == at).sum())
+            yield f"{count} cells of {grid.cell_m:g} m on floor {floor.id}"
+    if store.connections:
+        count = len(store.connections)
+        yield f"{count} connection{'s' if count > 1 else ''} between floors"
+        yield from _aligned(
+            (c.id, c.kind, f"floors {', '.join(c.floors)}") for c in store.connections
+        )
     spacing_m = receiver_spacing(store)
     apart = f", {spacing_m:.1f} m to the nearest other (median)" if spacing_m else ""
     yield f"{len(store.receivers)} receivers{apart}"
@@ -121,18 +135,10 @@ def warnings_about(store: Store) -> Iterator[str]:
     ------
     warning : a sentence
     """
-    outline = np.asarray(store.outline_m)
-    # A receiver on the wall itself is no mistake, so the outline is widened by a little.
-    widened = outline.mean(0) + (outline - outline.mean(0)) * 1.01
-    places = np.array([receiver.position_m[:2] for receiver in store.receivers])
-    inside = points_in_polygon(places[:, 0], places[:, 1], widened)
-    for receiver, is_inside in zip(store.receivers, inside, strict=True):
-        if not is_inside:
-            x_m, y_m, _ = receiver.position_m
-            yield f"receiver '{receiver.id}' at ({x_m:g}, {y_m:g}) lies outside the outline"
+    yield from _receivers(store)
     for zone in store.zones:
         area_m2 = polygon_area(zone.polygon_m)
-        out_m2 = area_m2 - overlap_area(zone.polygon_m, outline)
+        out_m2 = area_m2 - overlap_area(zone.polygon_m, store.outline_of(zone.floor))
         if out_m2 > 0.1 * area_m2 and zone.kind != "outside":
             yield f"zone '{zone.id}' has {out_m2:.1f} of its {area_m2:.1f} m² outside the outline"
     yield from _too_fine(store)
@@ -149,17 +155,23 @@ def warnings_about(store: Store) -> Iterator[str]:
         if shelf.rect_m is not None:
             x0, y0, x1, y1 = np.asarray(shelf.rect_m)
             near = [[x0 - 1, y0 - 1], [x1 + 1, y0 - 1], [x1 + 1, y1 + 1], [x0 - 1, y1 + 1]]
-            if overlap_area(near, by_id[shelf.zone].polygon_m) <= 0:
+            if shelf.floor != by_id[shelf.zone].floor:
+                yield (
+                    f"shelf '{shelf.id}' stands on floor '{shelf.floor}', its zone "
+                    f"'{shelf.zone}' is on floor '{by_id[shelf.zone].floor}'"
+                )
+            elif overlap_area(near, by_id[shelf.zone].polygon_m) <= 0:
                 yield f"shelf '{shelf.id}' is more than 1 m away from its zone '{shelf.zone}'"
     if store.radio_map is not None and not Path(store.radio_map).is_file():
         yield (
             f"the radio map {store.radio_map} does not exist yet; make it with fanous survey fit, "
             "or remove [radio] map"
         )
-    try:
-        build_cells(store)
-    except ValueError as error:
-        yield str(error)
+    grid = _cells_of(store)
+    if isinstance(grid, CellGrid):
+        yield from _unreachable(store, grid)
+    else:
+        yield grid
 
 
 def walkable_area(store: Store, floor: str) -> float:
@@ -170,13 +182,13 @@ def walkable_area(store: Store, floor: str) -> float:
     store
         as read
     floor
-        whose obstacles count
+        whose outline and obstacles count
 
     Returns
     -------
     area_m2 : [m²]
     """
-    outline = np.asarray(store.outline_m)
+    outline = np.asarray(store.outline_of(floor))
     low, high = outline.min(0), outline.max(0)
     steps = (np.arange(400) + 0.5) / 400
     x_m, y_m = (low + np.outer(steps, high - low)).T
@@ -217,6 +229,101 @@ def receiver_spacing(store: Store) -> float | None:
 def _grid(x_m: Array, y_m: Array) -> tuple[Array, Array]:
     x, y = np.meshgrid(x_m, y_m)
     return x, y
+
+
+def components(grid: CellGrid) -> NDArray[np.int64]:
+    """Return for each cell the first cell that can be reached from it, over stairs as well.
+
+    Parameters
+    ----------
+    grid
+        the cells
+
+    Returns
+    -------
+    first : shape (cells,), int64; cells with the same one are connected
+    """
+    table = neighbours(grid)
+    own = np.arange(len(grid))
+    table = np.where(table >= 0, table, own[:, None])
+    first = own
+    while True:
+        found = np.minimum(first, first[table].min(axis=1))
+        np.minimum.at(found, grid.links.end, found[grid.links.start])
+        found = np.minimum(found, found[found])
+        if (found == first).all():
+            return first
+        first = found
+
+
+def _cells_of(store: Store) -> CellGrid | str:
+    """Return the cells, or the sentence that says why there are none."""
+    try:
+        return build_cells(store)
+    except ValueError as error:
+        return str(error)
+
+
+def _receivers(store: Store) -> Iterator[str]:
+    for receiver in store.receivers:
+        x_m, y_m, _ = receiver.position_m
+        outline = np.asarray(store.outline_of(receiver.floor))
+        # A receiver on the wall itself is no mistake, so the outline is widened by a little.
+        widened = outline.mean(0) + (outline - outline.mean(0)) * 1.01
+        if not points_in_polygon([x_m], [y_m], widened).any():
+            yield f"receiver '{receiver.id}' at ({x_m:g}, {y_m:g}) lies outside the outline"
+    for floor in store.floors:
+        place = np.array([r.position_m[:2] for r in store.receivers if r.floor == floor.id])
+        if not len(place):
+            yield f"floor '{floor.id}' has no receiver, so its people are placed elsewhere"
+        elif len(place) >= 3:
+            across_m = np.linalg.svd(place - place.mean(0), compute_uv=False)[-1]
+            if across_m / len(place) ** 0.5 < _LINE_M:
+                yield (
+                    f"the {len(place)} receivers of floor '{floor.id}' stand in a line or at one "
+                    "place: what lies on either side of it cannot be told apart"
+                )
+
+
+def _unreachable(store: Store, grid: CellGrid) -> Iterator[str]:
+    free = grid.weight >= 1
+    if not free.any():
+        yield "there is nowhere to walk: obstacles cover the whole outline, or it has no room"
+    for zone, share in zip(store.zones, grid.zone_share, strict=True):
+        if not share.any():
+            yield (
+                f"zone '{zone.id}' has no cells, so nobody is ever seen in it; it lies inside "
+                f"obstacles or outside the outline of floor '{zone.floor}', or is too small"
+            )
+    for connection in store.connections:
+        ends = connection_cells(store, grid, connection)
+        for end, there in zip(connection.ends, ends, strict=True):
+            if not len(there):
+                yield f"connection '{connection.id}' has no cells on floor '{end.floor}'"
+    first = components(grid)
+    reached: int | None = None
+    for at, floor in enumerate(store.floors):
+        here = grid.cells_of(at)
+        names, size = np.unique(first[here], return_counts=True)
+        if not len(names):
+            yield f"floor '{floor.id}' has no cells: obstacles cover its whole outline"
+            continue
+        largest = int(names[size.argmax()])
+        reached = largest if reached is None else reached
+        if largest != reached:
+            yield (
+                f"floor '{floor.id}' is an island: no [[connection]] joins it to floor "
+                f"'{store.floors[0].id}', or obstacles shut its ends in"
+            )
+        for name in names.tolist():
+            apart = np.flatnonzero((first == name) & (grid.floor == at) & free)
+            if name not in (largest, reached) and len(apart):
+                x_m, y_m = grid.x_m[apart[0]], grid.y_m[apart[0]]
+                count = f"{len(apart)} cells" if len(apart) > 1 else "1 cell"
+                yield (
+                    f"{count} at ({x_m:.1f}, {y_m:.1f}) on floor '{floor.id}' cannot be "
+                    "reached: obstacles shut them in"
+                )
 
 
 def _too_fine(store: Store) -> Iterator[str]:

@@ -26,7 +26,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     fit.epilog = parser.epilog
     fit.add_argument(
-        "survey", type=Path, metavar="SURVEY", help="x_m, y_m, z_m, receiver, rssi_dbm, count"
+        "survey",
+        type=Path,
+        metavar="SURVEY",
+        help="x_m, y_m, z_m, receiver, rssi_dbm, count; floor where there are several",
     )
     fit.add_argument("--store", type=Path, required=True, metavar="F", help="the store file")
     fit.add_argument(

@@ -1,12 +1,15 @@
 """``fanous survey check``: a picture of who hears what where, and receivers that add nothing.
 
-Rules of the file: it judges the radio map alone, for a tag of the survey's power, and
-takes no readings; what disappoints is said and the exit code stays 0.
+Rules of the file: it judges the radio map, for a tag of the survey's power; with readings
+of ordinary traffic also by how much each receiver hears otherwise than the map says. What
+disappoints is said and the exit code stays 0.
 """
 
 import argparse
 import json
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +24,18 @@ from analytics.coverage import (
     Coverage,
     judge_coverage,
 )
+from analytics.radio_map import RadioMap
 from analytics.store import Store
+from analytics.traffic_pass import Walk, receiver_shifts
 from gateway.plan_svg import Square, draw_plan
+from gateway.survey_learn import RECEIVERS_LEAST, read_traffic
 from ingest.config import ConfigError
 from ingest.radio_map_file import radio_map_of
 
-_HOLE = "#d62828"
+MOVED_DB = 5.0
+"""A receiver has moved when it hears so much more or less, and clearly more than the error."""
+MARK_M = 0.35
+_HOLE, _MOVED, _SILENT = "#d62828", "#7b2cbf", "#000000"
 _STEPS_M = ((1.5, "#1a9850"), (2.5, "#91cf60"), (4.0, "#fee08b"), (np.inf, "#fc8d59"))
 
 
@@ -40,6 +49,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--radio-map", type=Path, metavar="F", help="wins over [radio] map")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="PAGE.svg", help="the picture to write"
+    )
+    parser.add_argument(
+        "--readings",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="ordinary traffic, to see which receivers have moved since the survey",
     )
     parser.add_argument("--force", action="store_true", help="overwrite an existing picture")
     parser.add_argument("--json", action="store_true", help="one JSON document to stdout")
@@ -59,8 +75,13 @@ def run(args: argparse.Namespace, store: Store, grid: CellGrid) -> int:
     if not store.receivers:
         raise ConfigError(f"{args.store}: expected receivers, got none")
     radio_map = radio_map_of(store, grid, args.radio_map)
+    drift = _drift(args.readings, store, grid, radio_map) if args.readings else None
     coverage = judge_coverage(grid, radio_map)
-    _write(args.out, draw_plan(store, squares=_squares(store, grid, coverage), note=_NOTE))
+    squares, note = _squares(store, grid, coverage), _NOTE
+    if drift is not None:
+        squares += _marks(store, drift)
+        note += " · purple: moved since the survey · black: heard nothing"
+    _write(args.out, draw_plan(store, squares=squares, note=note))
     free = grid.weight >= 1
     holes = free & (coverage.heard < HOLE_RECEIVERS)
     idle = (coverage.audible_share == 0) | (coverage.gain < IDLE_SHARE)
@@ -73,6 +94,8 @@ def run(args: argparse.Namespace, store: Store, grid: CellGrid) -> int:
         }
         for at, receiver in enumerate(store.receivers)
     ]
+    if drift is not None:
+        rows = [row | told for row, told in zip(rows, drift, strict=True)]
     said = {
         "store": store.id,
         "radio_map": radio_map.source,
@@ -90,6 +113,63 @@ def run(args: argparse.Namespace, store: Store, grid: CellGrid) -> int:
     }
     print(json.dumps(said)) if args.json else _print(said)
     return 0
+
+
+def _drift(
+    readings: Sequence[Path], store: Store, grid: CellGrid, radio_map: RadioMap
+) -> list[dict[str, Any]]:
+    """Return for each receiver what traffic says of it."""
+    traffic, _ = read_traffic(readings, store, grid, say=_say)
+    shifts = receiver_shifts(traffic, radio_map, Walk(grid, tick_s=store.rules.tick_s))
+    moved = shifts.moved(MOVED_DB)
+    found = []
+    for at in range(len(store.receivers)):
+        offset, sd = float(shifts.shift_db[at]), float(shifts.sd_db[at])
+        # With two receivers nobody can say which of them moved, and by geometry none has.
+        known = len(store.receivers) >= RECEIVERS_LEAST and bool(np.isfinite(offset + sd))
+        found.append(
+            {
+                "readings": int(traffic.readings[at]),
+                "offset_db": round(offset, 1) if known else None,
+                "offset_sd_db": round(sd, 1) if known else None,
+                "moved": known and bool(moved[at]) and radio_map.source != "geometry",
+            }
+        )
+    return found
+
+
+def _marks(store: Store, drift: list[dict[str, Any]]) -> list[Square]:
+    """Return a mark beside each receiver that moved or heard nothing."""
+    found = []
+    for receiver, told in zip(store.receivers, drift, strict=True):
+        if not told["moved"] and told["readings"]:
+            continue
+        x, y = receiver.position_m[:2]
+        text = _told(receiver.id, told)
+        found.append(
+            Square(
+                box_m=(x - MARK_M, y - MARK_M, x + MARK_M, y + MARK_M),
+                label_m=(x, y - 1.6 * MARK_M),
+                colour=_MOVED if told["moved"] else _SILENT,
+                label=f"{told['offset_db']:+.1f} dB" if told["moved"] else "nothing",
+                tip=text,
+                floor=receiver.floor,
+            )
+        )
+    return found
+
+
+def _told(receiver: str, told: dict[str, Any]) -> str:
+    """Return a sentence on a receiver that moved or heard nothing, else nothing."""
+    if not told["readings"]:
+        return f"{receiver} heard nothing in this traffic: is it running?"
+    if not told["moved"]:
+        return ""
+    less = "less" if told["offset_db"] < 0 else "more"
+    return (
+        f"{receiver} hears {abs(told['offset_db']):.1f} dB {less} than in the survey: turned, "
+        "moved or shaded; survey it again or run `fanous survey learn`"
+    )
 
 
 _NOTE = (
@@ -130,6 +210,7 @@ def _print(said: dict[str, Any]) -> None:
     for row in said["receivers"]:
         idle = "  contributes nothing" if row["idle"] else ""
         print(f"{row['receiver']:<20}{row['audible_share']:>9.0%}{row['gain']:>+8.1%}{idle}")
+    _print_drift(said)
     error, holes = said["error_m"], said["holes"]
     print(
         f"expected error after {STAND_S:g} s: median {error['median']:.1f} m, "
@@ -142,6 +223,27 @@ def _print(said: dict[str, Any]) -> None:
         + (f": {places}{more}" if holes else "")
     )
     print(f"written to {said['out']}")
+
+
+def _print_drift(said: dict[str, Any]) -> None:
+    rows = [row for row in said["receivers"] if "readings" in row]
+    if not rows:
+        return
+    against = {"geometry": "geometry", "learned": "the learned map"}.get(
+        said["radio_map"], "the survey"
+    )
+    print(f"{'against ' + against:<20}{'readings':>9}{'offset [dB]':>17}")
+    for row in rows:
+        known = row["offset_db"] is not None
+        offset = f"{row['offset_db']:+.1f} ± {row['offset_sd_db']:.1f}" if known else "-"
+        print(f"{row['receiver']:<20}{row['readings']:>9}{offset:>17}")
+    for row in rows:
+        if sentence := _told(row["receiver"], row):
+            print(sentence)
+
+
+def _say(text: str) -> None:
+    print(f"fanous survey check: {text}", file=sys.stderr)
 
 
 def _refuse(path: Path, *, force: bool) -> None:

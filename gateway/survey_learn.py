@@ -8,6 +8,7 @@ learned once more from all of it. Otherwise a sentence, exit code 1 and no file.
 import argparse
 import json
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics.cells import CellGrid
+from analytics.filter_model import TAP_NATS
 from analytics.presence import zone_index
 from analytics.radio_learning import (
     HELD_OUT,
@@ -31,7 +33,6 @@ from analytics.radio_learning import (
 )
 from analytics.radio_map import RadioMap, SurveyPoints, fit_radio_map, radio_map_from_geometry
 from analytics.store import Store
-from analytics.tracker import TAP_NATS
 from analytics.traffic import Traffic, reduce_traffic, split_by_time, thinned
 from analytics.traffic_pass import F32, tap_evidence
 from gateway.store_tags import with_pseudonymous_staff
@@ -104,7 +105,7 @@ def run(args: argparse.Namespace, store: Store, grid: CellGrid) -> int:
             f"got {len(store.receivers)}"
         )
     survey, in_use, anchor = _start(args, store, grid)
-    traffic, taps = _read(args, store, grid)
+    traffic, taps = read_traffic(args.readings, store, grid, taps=args.taps, say=_say)
     lesson = _Lesson(store=store, grid=grid, survey=survey, anchor=anchor, taps=taps)
     early, late = split_by_time(traffic, 1 - HELD_OUT)
     if not len(early) or not len(late):
@@ -164,16 +165,43 @@ def _start(
     return points, in_use, anchor
 
 
-def _read(
-    args: argparse.Namespace, store: Store, grid: CellGrid
+def read_traffic(
+    readings: Sequence[Path],
+    store: Store,
+    grid: CellGrid,
+    *,
+    taps: Path | None = None,
+    say: Callable[[str], None],
 ) -> tuple[Traffic, tuple[NDArray[np.int64], NDArray[np.int32], F32] | None]:
+    """Read ordinary traffic, without staff, thinned if it is very much.
+
+    Parameters
+    ----------
+    readings
+        files of readings
+    store, grid
+        the store and its cells
+    taps
+        a file of taps
+    say
+        is told what had to be dropped
+
+    Returns
+    -------
+    traffic, taps : the taps as tick, tag and log likelihood of each cell, None without a file
+
+    Raises
+    ------
+    ConfigError
+        A file cannot be read, or there is too little.
+    """
     dropped = Dropped()
     key = store_key(store.id)  # Names stay inside: nothing of them is written.
     names = Names(key=key)
-    t_ns, receiver, tag, rssi_dbm = read_readings(args.readings, store, names, dropped)
-    taps = read_taps(args.taps, store, names, dropped) if args.taps else None
+    t_ns, receiver, tag, rssi_dbm = read_readings(readings, store, names, dropped)
+    tapped = read_taps(taps, store, names, dropped) if taps else None
     for line in dropped.lines():
-        _say(line)
+        say(line)
     staff = frozenset(with_pseudonymous_staff(store, key).staff_tags)
     watched = np.array([name not in staff for name in names.values], np.bool_)
     keep = watched[tag] if len(tag) else np.ones(0, np.bool_)
@@ -186,11 +214,11 @@ def _read(
     )  # fmt: skip
     if len(traffic.tick) < TICKS_LEAST:
         raise ConfigError(
-            f"{args.readings[0]}: expected at least {TICKS_LEAST} ticks of tags heard by receivers "
+            f"{readings[0]}: expected at least {TICKS_LEAST} ticks of tags heard by receivers "
             f"of store '{store.id}', got {len(traffic.tick)}; record more traffic"
         )
     traffic = thinned(traffic, TICKS_MOST)
-    if taps is None:
+    if tapped is None:
         return traffic, None
     nats = np.array(
         [
@@ -199,7 +227,7 @@ def _read(
         ],
         np.float32,
     ).reshape(len(store.tap_points), len(grid))
-    return traffic, (taps[0] // store.rules.tick_ns, rank[taps[2]], nats[taps[1]])
+    return traffic, (tapped[0] // store.rules.tick_ns, rank[tapped[2]], nats[tapped[1]])
 
 
 def _rows(store: Store, traffic: Traffic, moved: NDArray[np.float64]) -> list[dict[str, Any]]:

@@ -17,12 +17,13 @@ from ingest.store_shapes import polygon_of
 _KNOWN = ["unit", "section", "fixture", "opening"]
 
 
-def read_floorplan(path: Path) -> tuple[tuple[Zone, ...], list[Obstacle]]:
+def read_floorplan(path: Path, *, floor: str = "0") -> tuple[tuple[Zone, ...], list[Obstacle]]:
     """Read zones and obstacles from a GeoJSON file.
 
     Parameters
     ----------
     path : the file; one FeatureCollection
+    floor : id of the floor of features that do not say theirs
 
     Returns
     -------
@@ -48,13 +49,13 @@ def read_floorplan(path: Path) -> tuple[tuple[Zone, ...], list[Obstacle]]:
             properties = {}
         if not isinstance(properties, dict):
             raise wrong_value(f"{where}: properties", "an object", properties)
-        floor = properties.get("floor", "0")
-        if not isinstance(floor, str | int):
-            raise wrong_value(f"{where}: floor", "text like '0'", floor)
+        given = properties.get("floor", floor)
+        if not isinstance(given, str | int):
+            raise wrong_value(f"{where}: floor", "text like '0'", given)
         if kind == "fixture":
-            obstacles.append(Obstacle(polygon_m=polygon, floor=str(floor)))
+            obstacles.append(Obstacle(polygon_m=polygon, floor=str(given)))
         else:
-            zones.append(_zone(feature, properties, polygon, str(floor), where))
+            zones.append(_zone(feature, properties, polygon, str(given), where))
     return tuple(zones), obstacles
 
 

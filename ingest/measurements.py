@@ -190,13 +190,17 @@ def read_survey(path: Path, store: Store, dropped: Dropped) -> SurveyPoints:
         The file is unreadable or lacks a column.
     """
     columns, broken = read_columns_counting(
-        path, required=("x_m", "y_m", "z_m", "receiver", "rssi_dbm", "count")
+        path,
+        required=("x_m", "y_m", "z_m", "receiver", "rssi_dbm", "count"),
+        optional=("floor",),
     )
     rows = _Rows(len(columns["x_m"]), dropped, broken)
     receiver = rows.known(columns["receiver"], [r.id for r in store.receivers], "receiver")
     place = np.abs(np.stack([columns["x_m"], columns["y_m"], np.nan_to_num(columns["z_m"])]))
     rows.refuse(~(place <= METRES_MOST).all(axis=0), "impossible survey place")
+    floor = columns.get("floor")
     points = reduce_survey(
+        floor=None if floor is None else _floors(floor, store, rows),
         x_m=columns["x_m"],
         y_m=columns["y_m"],
         z_m=columns["z_m"],
@@ -206,6 +210,12 @@ def read_survey(path: Path, store: Store, dropped: Dropped) -> SurveyPoints:
     )
     dropped.add("impossible survey RSSI", points.refused - int((~rows.keep).sum()))
     return points
+
+
+def _floors(floor: NDArray[np.object_], store: Store, rows: "_Rows") -> NDArray[np.int16]:
+    """Return the floor of each survey row; where it says none, it is the first one."""
+    named = np.where(floor == "", store.floors[0].id, floor)
+    return rows.known(named, [known.id for known in store.floors], "floor")
 
 
 class _Rows:

@@ -53,11 +53,19 @@ def write_radio_map(
         The file exists and `force` is false, or cannot be written.
     """
     refuse_radio_map_path(path, force=force)
-    meta = {"schema": SCHEMA, "store": store.id, "receivers": [r.id for r in store.receivers]}
+    meta: dict[str, Any] = {
+        "schema": SCHEMA,
+        "store": store.id,
+        "receivers": [r.id for r in store.receivers],
+    }
     arrays: dict[str, Any] = {
         name: np.empty(0) if points is None else getattr(points, name) for name in _COLUMNS
     }
     arrays["receiver"] = np.empty(0, np.int16) if points is None else points.receiver
+    if points is not None and points.on_floor.any():
+        # Without this array all points are on the first floor, as in files of older versions.
+        meta["floors"] = [floor.id for floor in store.floors]
+        arrays["floor"] = points.on_floor
     if learned is not None:
         arrays |= {f"learned_{name}": getattr(learned, name) for name in _LEARNED}
         arrays["learned_receiver"] = learned.receiver
@@ -184,6 +192,8 @@ def read_radio_map_parts(path: Path, store: Store) -> tuple[SurveyPoints | None,
             schema, names = meta["schema"], [str(name) for name in meta["receivers"]]
             ours = schema == SCHEMA
             columns = _columns(file, _COLUMNS, "", len(names) if ours else None)
+            floors = [str(name) for name in meta.get("floors", [])]
+            storey = _floors(file, len(columns["receiver"]), len(floors)) if ours else None
             law, known = None, None
             if ours and "learned_x_m" in file:
                 known = _columns(file, _LEARNED, "learned_", len(names))
@@ -202,6 +212,10 @@ def read_radio_map_parts(path: Path, store: Store) -> tuple[SurveyPoints | None,
         raise wrong_value(f"{path}: schema", repr(SCHEMA), schema, f"; {remedy}")
     at = {receiver.id: i for i, receiver in enumerate(store.receivers)}
     here = np.array([at.get(name, -1) for name in names] or [-1], np.int64)
+    if storey is not None:
+        ids = [floor.id for floor in store.floors]
+        there = np.array([ids.index(name) if name in ids else -1 for name in floors], np.int64)
+        columns["floor"] = there[storey]
     points = None if law is not None else SurveyPoints(**_of_this_store(columns, here))
     measured = points is not None and len(points.receiver) > 0
     if not measured and not (law is not None and (here >= 0).any()):
@@ -227,6 +241,16 @@ def _columns(
     return {**columns, "receiver": receiver}
 
 
+def _floors(file: Mapping[str, NDArray[Any]], rows: int, floors: int) -> NDArray[np.int64] | None:
+    """Return the floor of each point, None if the file does not say; refuse what cannot be."""
+    if "floor" not in file:
+        return None
+    floor = np.asarray(file["floor"], np.int64)
+    if floor.shape != (rows,) or (rows and not (floor.min() >= 0 and floor.max() < floors)):
+        raise ValueError("a point on a floor without a name")
+    return floor
+
+
 def _law(file: Mapping[str, NDArray[Any]], receivers: int) -> NDArray[np.float64]:
     law = np.asarray([file["law_p0_dbm"], file["law_exponent"]], np.float64)
     if law.shape != (2, receivers) or not np.isfinite(law).all():
@@ -245,9 +269,12 @@ def _law_here(
 
 
 def _of_this_store(columns: dict[str, NDArray[Any]], here: NDArray[np.int64]) -> dict[str, Any]:
-    """Turn the file's receivers into the store's, and leave out the others."""
+    """Turn the file's receivers into the store's; leave out others, and floors it has not."""
     receiver = here[columns["receiver"]]
     keep = receiver >= 0
+    if "floor" in columns:
+        keep &= columns["floor"] >= 0
+        columns = {**columns, "floor": columns["floor"].astype(np.int16)}
     kept: dict[str, Any] = {name: column[keep] for name, column in columns.items()}
     return {**kept, "receiver": receiver[keep].astype(np.int16), "refused": int((~keep).sum())}
 

@@ -25,6 +25,9 @@ _SORT: dict[str, tuple[str, ...]] = {
     "sensor_health": ("since_ns", "sensor"),
     "occupancy": ("t_ns", "layer", "zone"),
     "queues": ("t_ns", "zone"),
+    "occupancy_estimates": ("t_ns", "layer", "zone"),
+    "heat": ("t_ns", "floor", "y_m", "x_m"),
+    "receiver_health": ("since_ns", "receiver"),
 }
 _KINDS = {"int": pa.int64(), "float": pa.float64(), "str": pa.string()}
 

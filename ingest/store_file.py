@@ -2,7 +2,8 @@
 
 Rules of the file: everything that can be wrong is said in one sentence with the
 key, what was expected and the nearest valid value; nothing is guessed silently.
-Shapes are checked by `ingest.store_shapes`. Contract section 2 is the specification.
+Shapes are checked by `ingest.store_shapes`, floors by `ingest.store_floors`. Contract
+section 2 is the specification.
 """
 
 import difflib
@@ -17,6 +18,7 @@ import msgspec
 from analytics.store import (
     TAP_ROLES,
     ZONE_KINDS,
+    Floor,
     Obstacle,
     Product,
     Receiver,
@@ -27,6 +29,7 @@ from analytics.store import (
     TapPoint,
     Zone,
 )
+from ingest import store_floors
 from ingest import store_form as form
 from ingest import store_shapes as shapes
 from ingest.config import ConfigError, nearest, read_toml, to_struct, wrong_value
@@ -39,6 +42,7 @@ _SENSOR_KINDS = ["mass", "range"]
 _CELL_M = (0.05, 100.0)
 """Edges of a cell that make sense [m]."""
 _TICK_S = (0.05, 60.0)
+_SHARE = (0.001, 1.0)
 _LAG_TICKS_MOST = 3600
 _RULE_MOST_S = 7 * 86400.0
 """No rule counts in more than a week; the engine keeps counters of ticks."""
@@ -69,14 +73,18 @@ class _Check:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._usual_floor = "0"
 
     def store(self, raw: form.StoreForm) -> Store:
         self._name("id", raw.id)
         self._timezone(raw.timezone)
+        self._usual_floor = store_floors.usual_floor(raw.floor)
         zones = tuple(self._zone(at, zone) for at, zone in enumerate(raw.zone))
         obstacles = list(self._obstacles(raw))
         if raw.floorplan is not None:
-            more_zones, more_obstacles = read_floorplan(self._beside("floorplan", raw.floorplan))
+            more_zones, more_obstacles = read_floorplan(
+                self._beside("floorplan", raw.floorplan), floor=self._usual_floor
+            )
             zones += more_zones
             obstacles += more_obstacles
         receivers = tuple(self._receiver(at, r) for at, r in enumerate(raw.receiver))
@@ -90,7 +98,11 @@ class _Check:
         self._unique("shelf.sensor id", [sensor.id for s in shelves for sensor in s.sensors])
         self._unique("tap_point id", [p.id for p in points])
         self._zones_exist(zones, shelves, points)
-        shapes.refuse_overlaps(str(self._path), zones)
+        subject = str(self._path)
+        used = [thing.floor for things in (receivers, zones) for thing in things]
+        floors = store_floors.floors_of(subject, raw.floor, used)
+        self._floors_exist(floors, receivers, zones, obstacles, shelves)
+        shapes.refuse_overlaps(subject, zones)
         for at, tag in enumerate(raw.staff_tags):
             if not (is_tag(tag) or is_pseudonym(tag)):
                 # The text is not shown: it may be somebody's identifier with a slip in it.
@@ -99,7 +111,7 @@ class _Check:
                     "pseudonym, in lower case; got something else"
                 )
         if raw.outline_m is None:
-            outline = shapes.outline_round(zones, receivers)
+            outline = floors[0].outline_m or shapes.outline_round(zones, receivers)
         else:
             outline = shapes.polygon_of(self._key("outline_m"), raw.outline_m)
         obstacles += [
@@ -124,6 +136,8 @@ class _Check:
             if raw.radio.map is None
             else str(self._beside("radio.map", raw.radio.map).absolute()),
             rules=self._rules(raw.rules),
+            floors=floors,
+            connections=store_floors.connections_of(subject, raw.connection, floors, outline),
         )
 
     def _key(self, key: str) -> str:
@@ -168,6 +182,23 @@ class _Check:
             if zone not in known:
                 raise self._wrong(key, "the id of a zone", zone, nearest(zone, known))
 
+    def _floors_exist(
+        self,
+        floors: Sequence[Floor],
+        receivers: Sequence[Receiver],
+        zones: Sequence[Zone],
+        obstacles: Sequence[Obstacle],
+        shelves: Sequence[Shelf],
+    ) -> None:
+        known = [floor.id for floor in floors]
+        for key, floor in [
+            *((f"receiver '{r.id}': floor", r.floor) for r in receivers),
+            *((f"zone '{z.id}': floor", z.floor) for z in zones),
+            *((f"obstacle at {o.polygon_m[0]}: floor", o.floor) for o in obstacles),
+            *((f"shelf '{s.id}': floor", s.floor) for s in shelves),
+        ]:
+            self._one_of(key, "the id of a floor", floor, known)
+
     def _unique(self, what: str, ids: list[str]) -> None:
         seen: set[str] = set()
         for name in ids:
@@ -176,6 +207,9 @@ class _Check:
                     f"{self._path}: {what} '{name}' is used more than once; expected each id once"
                 )
             seen.add(name)
+
+    def _floor(self, text: str | None) -> str:
+        return self._usual_floor if text is None else text
 
     def _positive(self, key: str, value: float) -> float:
         if not (math.isfinite(value) and value > 0):
@@ -202,7 +236,7 @@ class _Check:
             polygon_m=shapes.polygon_of(self._key(f"{where}: polygon_m"), raw.polygon_m),
             layer=self._name(f"{where}: layer", raw.layer),
             neighbours=tuple(raw.neighbours or ()),
-            floor=raw.floor,
+            floor=self._floor(raw.floor),
         )
 
     def _receiver(self, at: int, raw: form.ReceiverForm) -> Receiver:
@@ -218,7 +252,7 @@ class _Check:
             position_m=(float(place[0]), float(place[1]), float(place[2])),
             agent=raw.agent,
             offset_db=self._within(f"{where}: offset_db", raw.offset_db, -100, 100),
-            floor=raw.floor,
+            floor=self._floor(raw.floor),
         )
 
     def _shelf(self, at: int, raw: form.ShelfForm) -> Shelf:
@@ -242,7 +276,7 @@ class _Check:
             else shapes.rect_of(self._key(f"{where}: rect_m"), raw.rect_m),
             sensors=tuple(sensors),
             products=tuple(products),
-            floor=raw.floor,
+            floor=self._floor(raw.floor),
         )
 
     def _product(self, shelf: str, raw: form.ProductForm, sensors: list[str]) -> Product:
@@ -278,12 +312,15 @@ class _Check:
                 polygon = shapes.corners_of(shapes.rect_of(f"{key}.rect_m", item.rect_m))
             else:
                 polygon = shapes.polygon_of(f"{key}.polygon_m", item.polygon_m or [])
-            yield Obstacle(polygon_m=polygon, floor=item.floor)
+            yield Obstacle(polygon_m=polygon, floor=self._floor(item.floor))
         if raw.obstacles is not None:
-            yield from shapes.read_obstacles(self._beside("obstacles", raw.obstacles))
+            yield from shapes.read_obstacles(
+                self._beside("obstacles", raw.obstacles), floor=self._usual_floor
+            )
 
     def _rules(self, raw: form.RulesForm) -> Rules:
         values: dict[str, Any] = msgspec.structs.asdict(raw)
+        self._within("rules.tagged_share", values.pop("tagged_share"), *_SHARE)
         for key, value in values.items():
             if not (math.isfinite(value) and (value > 0 or (value == 0 and key in _MAY_BE_ZERO))):
                 least = "0 or more" if key in _MAY_BE_ZERO else "more than 0"
@@ -294,4 +331,4 @@ class _Check:
         if raw.lag_s / raw.tick_s > _LAG_TICKS_MOST:
             most = _LAG_TICKS_MOST * raw.tick_s
             raise self._wrong("rules.lag_s", f"at most {most:g} with this tick_s", raw.lag_s)
-        return Rules(**values)
+        return Rules(**values, tagged_share=raw.tagged_share)

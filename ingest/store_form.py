@@ -11,7 +11,7 @@ class RadioForm(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RulesForm(Struct, frozen=True, forbid_unknown_fields=True):
-    """The ``[rules]`` table, in seconds; the defaults are those of `analytics.store.Rules`."""
+    """The ``[rules]`` table; defaults, units and meaning are those of `analytics.store.Rules`."""
 
     tick_s: float = 1.0
     lateness_s: float = 1.0
@@ -23,6 +23,33 @@ class RulesForm(Struct, frozen=True, forbid_unknown_fields=True):
     visit_min_s: float = 30.0
     bounce_s: float = 120.0
     engaged_min_s: float = 8.0
+    tagged_share: float = 1.0
+
+
+class FloorForm(Struct, frozen=True, forbid_unknown_fields=True):
+    """One ``[[floor]]``."""
+
+    id: str
+    name: str | None = None
+    outline_m: list[list[float]] | None = None
+    level_m: float | None = None
+
+
+class ConnectionEndForm(Struct, frozen=True, forbid_unknown_fields=True):
+    """One ``[[connection.end]]``."""
+
+    floor: str
+    rect_m: list[float]
+
+
+class ConnectionForm(Struct, frozen=True, forbid_unknown_fields=True):
+    """One ``[[connection]]``: a rectangle for all its floors, or ends where places differ."""
+
+    id: str
+    kind: str
+    floors: list[str] | None = None
+    rect_m: list[float] | None = None
+    end: list[ConnectionEndForm] = field(default_factory=list)
 
 
 class ReceiverForm(Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,7 +59,7 @@ class ReceiverForm(Struct, frozen=True, forbid_unknown_fields=True):
     position_m: list[float]
     agent: str | None = None
     offset_db: float = 0.0
-    floor: str = "0"
+    floor: str | None = None
 
 
 class ZoneForm(Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,7 +71,7 @@ class ZoneForm(Struct, frozen=True, forbid_unknown_fields=True):
     name: str | None = None
     layer: str = "main"
     neighbours: list[str] | None = None
-    floor: str = "0"
+    floor: str | None = None
 
 
 class ObstacleForm(Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,7 +79,7 @@ class ObstacleForm(Struct, frozen=True, forbid_unknown_fields=True):
 
     rect_m: list[float] | None = None
     polygon_m: list[list[float]] | None = None
-    floor: str = "0"
+    floor: str | None = None
 
 
 class SensorForm(Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,7 +109,7 @@ class ShelfForm(Struct, frozen=True, forbid_unknown_fields=True):
     rect_m: list[float] | None = None
     sensor: list[SensorForm] = field(default_factory=list)
     product: list[ProductForm] = field(default_factory=list)
-    floor: str = "0"
+    floor: str | None = None
 
 
 class TapPointForm(Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,6 +133,8 @@ class StoreForm(Struct, frozen=True, forbid_unknown_fields=True):
     staff_tags: list[str] = field(default_factory=list)
     radio: RadioForm = field(default_factory=RadioForm)
     rules: RulesForm = field(default_factory=RulesForm)
+    floor: list[FloorForm] = field(default_factory=list)
+    connection: list[ConnectionForm] = field(default_factory=list)
     receiver: list[ReceiverForm] = field(default_factory=list)
     zone: list[ZoneForm] = field(default_factory=list)
     obstacle: list[ObstacleForm] = field(default_factory=list)

@@ -91,12 +91,13 @@ def corners_of(rect: tuple[float, float, float, float]) -> Polygon:
     return ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
 
 
-def read_obstacles(path: Path) -> tuple[Obstacle, ...]:
+def read_obstacles(path: Path, *, floor: str = "0") -> tuple[Obstacle, ...]:
     """Read rectangles that nobody can walk through from a CSV file.
 
     Parameters
     ----------
-    path : columns x0_m, y0_m, x1_m, y1_m; others are ignored
+    path : columns x0_m, y0_m, x1_m, y1_m and perhaps floor; others are ignored
+    floor : id of the floor of lines that do not say theirs
 
     Raises
     ------
@@ -116,7 +117,7 @@ def read_obstacles(path: Path) -> tuple[Obstacle, ...]:
                     f"{path}: column '{missing[0]}' is missing; expected columns "
                     f"{', '.join(_OBSTACLE_COLUMNS)}, got {shown(', '.join(rows.fieldnames))}"
                 )
-            return tuple(_obstacle(f"{path}: line {rows.line_num}", row) for row in rows)
+            return tuple(_obstacle(f"{path}: line {rows.line_num}", row, floor) for row in rows)
     except OSError as error:
         raise ConfigError(
             f"{path}: obstacles cannot be read ({error.strerror}); "
@@ -128,13 +129,14 @@ def read_obstacles(path: Path) -> tuple[Obstacle, ...]:
         ) from error
 
 
-def _obstacle(subject: str, row: dict[str, str | None]) -> Obstacle:
+def _obstacle(subject: str, row: dict[str, str | None], floor: str) -> Obstacle:
     cells = [row[name] for name in _OBSTACLE_COLUMNS]
     try:
         rect = [float(cell or "") for cell in cells]
     except ValueError as error:
         raise wrong_value(subject, "numbers x0_m, y0_m, x1_m, y1_m", cells) from error
-    return Obstacle(polygon_m=corners_of(rect_of(subject, rect)))
+    polygon = corners_of(rect_of(subject, rect))
+    return Obstacle(polygon_m=polygon, floor=(row.get("floor") or "").strip() or floor)
 
 
 def refuse_overlaps(subject: str, zones: Sequence[Zone]) -> None:

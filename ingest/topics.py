@@ -33,6 +33,7 @@ EVENT_NAMES = frozenset(
         "queue.long",
         "agent.silent",
         "sensor.fault",
+        "receiver.fault",
     }
 )
 

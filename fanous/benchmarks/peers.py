@@ -91,7 +91,7 @@ def measure(*, quick: bool, say: Say) -> tuple[Figure, ...]:
             moved = {f"{name}-back-dated": back_dated(answers[name], walks) for name in PEERS}
             ours = _ours(walks, zone_m, CELLS_PER_ZONE)
             by_zone = _ours(walks, zone_m, 1)
-            say(f"{size}, {len(seeds)} walks, {int(walks.seconds.sum())} s")
+            say(f"{size}, ours against theirs, {len(seeds)} walks, {int(walks.seconds.sum())} s")
             for line in _table({**scores, **moved}, ours, by_zone):
                 say(line)
             figures += _figures(size, ours, {"live": scores, "final": {**scores, **moved}})
@@ -215,9 +215,9 @@ def _ours(walks: Walks, zone_m: float, cells_per_zone: int) -> dict[str, Score]:
 
 def _table(peers: dict[str, Score], ours: dict[str, Score], by_zone: dict[str, Score]) -> list[str]:
     rows = {
-        **peers,
-        **{f"fanous, one cell a zone, {stage}": found for stage, found in by_zone.items()},
         **{f"fanous, {stage}": found for stage, found in ours.items()},
+        **{f"fanous, one cell a zone, {stage}": found for stage, found in by_zone.items()},
+        **peers,
     }
     width = max(map(len, rows))
     head = f"{'rule':<{width}}  correct  median s  p95 s  missed  switches  dwell error"

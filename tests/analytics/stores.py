@@ -39,6 +39,9 @@ PLACES = {
 }
 """The middle of each zone of `shop`."""
 
+POSITION_COLUMNS = tuple(f.name for f in dataclasses.fields(Positions) if f.name != "floor")
+"""Columns of a store with one floor."""
+
 
 def box(x0: float, y0: float, x1: float, y1: float) -> tuple[tuple[float, float], ...]:
     """Return a rectangle as a polygon."""
@@ -314,7 +317,7 @@ def positions_of(
     found: dict[str, list[tuple[Any, ...]]], tag: str, stage: str = "live", layer: str = "main"
 ) -> list[dict[str, Any]]:
     """Return the position rows of a tag in one stage and layer, as dictionaries, by time."""
-    columns = [field.name for field in dataclasses.fields(Positions)]
+    columns = list(POSITION_COLUMNS)
     rows = [dict(zip(columns, row, strict=True)) for row in found["positions"]]
     return [row for row in rows if (row["tag"], row["stage"], row["layer"]) == (tag, stage, layer)]
 
@@ -338,7 +341,7 @@ def _position_rows(
 ) -> list[tuple[Any, ...]]:
     rows = []
     for part in parts:
-        columns = {f.name: getattr(part, f.name).tolist() for f in dataclasses.fields(Positions)}
+        columns = {name: getattr(part, name).tolist() for name in POSITION_COLUMNS}
         columns["tag"] = [names[i] for i in columns["tag"]]
         columns["stage"] = [STAGES[i] for i in columns["stage"]]
         columns["layer"] = [store.layers[i] for i in columns["layer"]]

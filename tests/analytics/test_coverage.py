@@ -7,6 +7,7 @@ import numpy as np
 from analytics.cells import build_cells
 from analytics.coverage import judge_coverage
 from analytics.radio_map import RadioMap, radio_map_from_geometry
+from analytics.store import Floor
 from tests.analytics.stores import receivers, shop
 
 STORE = shop()
@@ -52,6 +53,18 @@ def test_the_bound_is_the_one_of_a_plane() -> None:
     middle = np.argmin(np.hypot(GRID.x_m - 2.5, GRID.y_m - 2.5))
     found = judge_coverage(GRID, plane).error_m[middle]
     assert np.isclose(np.sqrt(np.trace(expected)), found, rtol=0.01)
+
+
+def test_floors_are_judged_by_their_own_cells() -> None:
+    two = dataclasses.replace(STORE, floors=(Floor(id="0"), Floor(id="1", level_m=4.5)))
+    grid = build_cells(two)
+    found = judge_coverage(grid, radio_map_from_geometry(two, grid))
+    single = judge_coverage(GRID, radio_map_from_geometry(STORE, GRID))
+    assert np.allclose(single.error_m, found.error_m[grid.floor == 0])
+    above = found.error_m[grid.floor == 1]
+    assert len(above) == 60
+    # Through the ceiling nobody comes near a receiver, so levels fall less steeply.
+    assert np.median(above) > np.median(single.error_m)
 
 
 def test_nobody_heard_leaves_the_size_of_the_floor() -> None:

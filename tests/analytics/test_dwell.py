@@ -93,7 +93,7 @@ def machine_stays(lanes: list[list[Tick]], rules: Rules, *, expire: bool) -> lis
     found += machine.end(everybody)
     assert machine.end(everybody) == []
     return [
-        [(s.zone, s.first, s.last, s.readings) for s in found if s.lane == lane]
+        [(s.zone, s.first, s.last, s.readings) for s in found if s.seat == lane]
         for lane in range(len(lanes))
     ]
 

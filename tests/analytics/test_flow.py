@@ -1,11 +1,11 @@
-"""Transitions between consecutive stays, against a plain count."""
+"""Transitions between consecutive stays, against a plain count; what became of visits."""
 
 import random
 
 import pytest
 
-from analytics.flow import transitions
-from analytics.rows import Dwell, Transition
+from analytics.flow import VisitCounts, transitions, visit_counts
+from analytics.rows import Dwell, Transition, Visit
 from tests.analytics.stores import SECOND
 
 
@@ -42,3 +42,34 @@ def test_stays_far_apart_are_no_movement(gap_s: float, count: int) -> None:
 def test_same_zone_again_is_no_movement() -> None:
     assert transitions([dwell("v", "a", 0, 10), dwell("v", "a", 20, 30)]) == []
     assert transitions([]) == []
+
+
+def visit(name: str, visit_s: float = 60.0, **more) -> Visit:
+    """Return a visit in which nothing happened."""
+    empty = {"taps": 0, "picks": 0, "shelf_s": 0.0, **more}
+    return Visit(
+        visit=name, tag="p", start_ns=0, end_ns=round(visit_s * SECOND), visit_s=visit_s,
+        zones=1, path="a", path_length_m=1.0, directness=None, hesitations=0, returns=0,
+        purpose="unknown", purpose_p=None, **empty,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "stays", "bounces", "engaged"),
+    [
+        (visit("v"), [], 1, 0),
+        (visit("v", 119.9), [dwell("v", "a", 0, 14.9)], 1, 0),
+        (visit("v", 120.0), [], 0, 0),
+        (visit("v"), [dwell("v", "a", 0, 15)], 0, 0),
+        (visit("v"), [dwell("v", "a", 0, 15), dwell("v", "a", 40, 60)], 0, 1),
+        (visit("v"), [dwell("v", "x", 0, 15, "other"), dwell("v", "y", 40, 60, "other")], 1, 0),
+        (visit("v"), [dwell("w", "a", 0, 15), dwell("w", "b", 40, 60)], 1, 0),
+        (visit("v", taps=1), [], 0, 1),
+        (visit("v", picks=1), [], 0, 1),
+        (visit("v", shelf_s=8.0), [dwell("v", "a", 0, 8)], 1, 1),
+    ],
+)
+def test_what_became_of_a_visit(row: Visit, stays: list[Dwell], bounces: int, engaged: int) -> None:
+    expected = VisitCounts(visits=2, bounces=bounces, engaged_visits=engaged + 1)
+    other = visit("other", 600.0, taps=2)
+    assert expected == visit_counts([row, other], stays, bounce_s=120.0)

@@ -1,12 +1,12 @@
-"""Who sits where: lowest free lane, growth in blocks, a limit, rest and release."""
+"""Which lanes are lent: lowest free one, growth in blocks, a limit, and giving back."""
 
 import numpy as np
 
 from analytics.blocks import Layers
 from analytics.cells import build_cells
+from analytics.filter_model import build_model
 from analytics.lanes import FREE, Lanes
 from analytics.radio_map import radio_map_from_geometry
-from analytics.tracker import build_model
 from tests.analytics.stores import shop
 
 STORE = shop(cell_m=3.0)
@@ -25,40 +25,38 @@ def lanes(most: int = 16_384) -> Lanes:
     )
 
 
-def test_lanes_are_taken_from_below_and_given_back() -> None:
+def test_lanes_are_lent_from_below_and_given_back() -> None:
     some = lanes()
-    assert [0, 1, 2] == [some.take(tag, f"t{tag}", 7) for tag in (40, 9, 5000)]
-    assert [1, 0, FREE, 2] == some.of(np.array([9, 40, 7, 5000], np.int32)).tolist()
-    assert [7, 7, 7] == some.last[:3].tolist()
-    assert [6, 6, 6] == some.settled[:3].tolist()
+    assert [0, 1, 2] == [some.take(seat) for seat in (40, 9, 5000)]
+    assert [40, 9, 5000] == some.seat[:3].tolist()
+    assert some.used == 3
     some.release(1)
-    assert some.of(np.array([9], np.int32)).tolist() == [FREE]
-    assert some.names[1] == ""
-    assert some.take(77, "t77", 8) == 1
+    assert FREE == some.seat[1]
+    assert some.used == 2
+    assert some.take(77) == 1
 
 
-def test_blocks_grow_up_to_the_limit_and_further_tags_are_refused() -> None:
+def test_blocks_grow_up_to_the_limit_and_further_seats_are_refused() -> None:
     some = lanes(most=300)
-    taken = [some.take(tag, str(tag), 0) for tag in range(600)]
-    assert [32, 32, 192, 256] == [block.lanes for block in some.blocks]
-    assert [0, 32, 64, 256] == [block.base for block in some.blocks]
+    taken = [some.take(seat) for seat in range(600)]
+    assert [32, 96, 128, 256] == [block.lanes for block in some.blocks]
+    assert [0, 32, 128, 256] == [block.base for block in some.blocks]
     assert list(range(512)) == taken[:512]
     assert [None] * 88 == taken[512:]
     assert len(some) == 512
     assert [0, 0, 1, 1, 2, 2, 3, 3] == [
-        some.blocks.index(some.block_of(lane)) for lane in (0, 31, 32, 63, 64, 255, 256, 511)
+        some.blocks.index(some.block_of(lane)) for lane in (0, 31, 32, 127, 128, 255, 256, 511)
     ]
     some.release(70)
-    assert some.take(900, "900", 1) == 70
+    assert some.take(900) == 70
 
 
-def test_only_blocks_with_somebody_active_are_stepped() -> None:
+def test_only_blocks_with_a_lane_in_use_are_stepped() -> None:
     some = lanes()
-    for tag in range(65):
-        some.take(tag, str(tag), 0)
+    for seat in range(129):
+        some.take(seat)
     assert some.blocks == list(some.busy_blocks())
-    some.rest(64, 5)
+    some.release(128)
     assert some.blocks[:2] == list(some.busy_blocks())
-    some.resume(64, 9)
+    some.take(3)
     assert some.blocks == list(some.busy_blocks())
-    assert some.rested[64] == 5

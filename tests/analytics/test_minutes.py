@@ -1,5 +1,7 @@
 """People and queues per minute: labelled by the end, rounded means, served or gave up."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -70,25 +72,25 @@ def test_minute_in_which_nothing_was_heard_has_no_row() -> None:
 
 
 @pytest.mark.parametrize(
-    ("then", "served"),
+    ("then", "wait_s"),
     [
-        ([dwell("checkout", 52, 80)], True),
-        ([dwell("checkout", 111, 130)], False),
-        ([dwell("aisle", 52, 60), dwell("checkout", 60, 80)], False),
-        ([dwell("left", 0, 55), dwell("checkout", 56, 80)], True),
-        ([dwell("right", 5, 90), dwell("aisle", 56, 80)], False),
-        ([], False),
+        ([dwell("checkout", 52, 80)], 42.0),
+        ([dwell("checkout", 111, 130)], None),
+        ([dwell("aisle", 52, 60), dwell("checkout", 60, 80)], None),
+        ([dwell("left", 0, 55), dwell("checkout", 56, 80)], 46.0),
+        ([dwell("right", 5, 90), dwell("aisle", 56, 80)], None),
+        ([], None),
     ],
 )
-def test_who_reaches_a_checkout_soon_was_served(then: list[Dwell], *, served: bool) -> None:
+def test_who_reaches_a_checkout_soon_was_served(then: list[Dwell], wait_s: float | None) -> None:
     minutes = busy(4)
     minutes.dwell(dwell("queue", 10, 50))
     for stay in then:
         minutes.dwell(stay)
     first = queue_rows(minutes)[0]
     assert first.t_ns == START_NS + MINUTE_NS
-    assert (40.0 if served else None) == first.wait_p50_s
-    assert (0 if served else 1) == first.abandoned
+    assert wait_s == first.wait_p50_s
+    assert (1 if wait_s is None else 0) == first.abandoned
 
 
 def test_waits_are_quantiles_and_passing_through_is_no_queue() -> None:
@@ -119,7 +121,7 @@ def test_who_is_still_being_served_did_not_give_up() -> None:
         return at_checkout
 
     _, rows = minutes.advance(START_NS + 2000 * SECOND, running)
-    assert (40.0, 0) == (rows[0].wait_p50_s, rows[0].abandoned)
+    assert (43.0, 0) == (rows[0].wait_p50_s, rows[0].abandoned)
     assert asked == ["v"]
     minutes.dwell(dwell("checkout", 53, 900))
     assert minutes._left == {}
@@ -127,6 +129,7 @@ def test_who_is_still_being_served_did_not_give_up() -> None:
 
 def test_long_dwell_gap_delays_the_rows_until_stays_can_be_known() -> None:
     minutes = busy(1, shop(dwell_gap_s=300.0))
+    minutes.seen(T0 + 400)
     assert queue_rows(minutes, 60 + 300) == []
     minutes.dwell(dwell("queue", 10, 50))
     (row,) = queue_rows(minutes, 60 + 400)
@@ -139,7 +142,111 @@ def test_nothing_is_kept_of_minutes_that_are_written() -> None:
         minutes.count(T0 + 60 * at, np.array([1], np.int16))
         minutes.dwell(dwell("queue", 60 * at, 60 * at + 20, visit=str(at)))
         minutes.advance(START_NS + at * MINUTE_NS)
-    kept = (minutes._counts, minutes._left, minutes._waits, minutes._abandoned)
-    assert max(map(len, kept)) <= 6
-    minutes.advance(START_NS + 400 * MINUTE_NS)
-    assert [0] * 5 == [len(part) for part in (*kept, minutes._seen)]
+        minutes.tapped("p", T0 + 60 * at, "payment")
+        kept = ("_counts", "_left", "_waits", "_abandoned")
+        assert max(len(getattr(minutes, name)) for name in kept) <= 6
+        assert len(minutes._taps["p"]) <= 65
+    minutes.advance(START_NS + 500 * MINUTE_NS)
+    kept = (*kept, "_seen", "_taps")
+    assert [0] * 6 == [len(getattr(minutes, name)) for name in kept]
+
+
+def test_a_tap_at_the_till_ends_a_wait_also_where_the_till_is_no_zone() -> None:
+    minutes = busy(4)
+    minutes.dwell(dwell("queue", 10, 50))
+    minutes.dwell(dwell("aisle", 52, 90))
+    minutes.dwell(dwell("queue", 65, 100, visit="later"))
+    assert [1, 1] == [row.abandoned for row in queue_rows(minutes)[:2]]
+    minutes = busy(4)
+    minutes.tapped("p", T0 + 55, "payment")
+    minutes.tapped("p", T0 + 20, "info")
+    minutes.dwell(dwell("queue", 10, 50))
+    minutes.dwell(dwell("aisle", 52, 90))
+    minutes.dwell(dwell("queue", 65, 100, visit="later"))
+    rows = queue_rows(minutes)
+    assert [(45.0, 0), (None, 1)] == [(row.wait_p50_s, row.abandoned) for row in rows[:2]]
+
+
+def test_who_moves_on_in_the_queue_goes_on_waiting() -> None:
+    minutes = busy(4)
+    minutes.dwell(dwell("queue", 0, 30))
+    minutes.dwell(dwell("queue", 70, 78))
+    minutes.dwell(dwell("checkout", 80, 100))
+    rows = queue_rows(minutes)
+    assert [(None, 0), (80.0, 0)] == [(row.wait_p50_s, row.abandoned) for row in rows[:2]]
+
+
+def test_who_queues_again_now_goes_on_waiting() -> None:
+    minutes = busy(12)
+    minutes.dwell(dwell("queue", 0, 30))
+    again = [("queue", START_NS + 70 * SECOND)]
+    assert minutes.advance(START_NS + 400 * SECOND, lambda _: again)[1][0].abandoned == 0
+    minutes.dwell(dwell("queue", 70, 420))
+    minutes.dwell(dwell("checkout", 422, 450))
+    rows = queue_rows(minutes)
+    assert [422.0] == [row.wait_p50_s for row in rows if row.wait_p50_s is not None]
+    assert 0 == sum(row.abandoned for row in rows)
+
+
+def test_wait_that_is_decided_after_its_row_counts_in_the_next() -> None:
+    minutes = busy(12)
+    minutes.dwell(dwell("queue", 0, 30))
+    minutes.advance(START_NS + 400 * SECOND, lambda _: [("queue", START_NS + 70 * SECOND)])
+    rows = queue_rows(minutes)
+    assert [4] == [(row.t_ns - START_NS) // MINUTE_NS - 1 for row in rows if row.abandoned]
+
+
+@pytest.mark.parametrize(("heard_s", "gave_up"), [(79, 0), (90, 1)])
+def test_end_of_the_record_is_no_end_of_a_wait(heard_s: int, gave_up: int) -> None:
+    minutes = Minutes(STORE)
+    for tick in range(heard_s):
+        minutes.seen(T0 + tick)
+    minutes.dwell(dwell("queue", 10, 50))
+    rows = queue_rows(minutes)
+    assert [None] * len(rows) == [row.wait_p50_s for row in rows]
+    assert gave_up == sum(row.abandoned for row in rows)
+
+
+def test_without_a_till_in_the_store_nobody_can_be_seen_to_give_up() -> None:
+    kept = tuple(z for z in STORE.zones if z.kind != "checkout")
+    points = tuple(p for p in STORE.tap_points if p.role != "checkout")
+    minutes = busy(4, dataclasses.replace(STORE, zones=kept, tap_points=points))
+    minutes.dwell(dwell("queue", 10, 50))
+    minutes.dwell(dwell("aisle", 52, 90))
+    first = queue_rows(minutes)[0]
+    assert (40.0, 0) == (first.wait_p50_s, first.abandoned)
+
+
+def test_littles_law_holds_between_lengths_and_waits() -> None:
+    """A till that serves one after another for two hours: L = arrivals per second x wait."""
+    rng = np.random.default_rng(7)
+    seconds, mean_gap_s, mean_service_s = 7200, 30.0, 29.0
+    joined = np.cumsum(rng.exponential(mean_gap_s, 400))
+    joined = joined[joined < seconds - 600]
+    free_s, stays = 0.0, []
+    for at, join_s in enumerate(joined.tolist()):
+        served_s = max(free_s, join_s + 12.0)
+        free_s = served_s + rng.exponential(mean_service_s)
+        stays.append((round(join_s), round(served_s), round(free_s) + 1, str(at)))
+    minutes = Minutes(STORE)
+    for tick in range(seconds):
+        minutes.seen(T0 + tick)
+        waiting = sum(join <= tick < served for join, served, _, _ in stays)
+        minutes.count(T0 + tick, np.full(waiting, ZONES["queue"], np.int16))
+    for join, served, done, visit in sorted(stays, key=lambda stay: stay[1]):
+        minutes.dwell(dwell("queue", join, served, visit=visit))
+        minutes.dwell(dwell("checkout", served, done, visit=visit))
+    rows = queue_rows(minutes)
+    lengths = np.array([row.length for row in rows])
+    waits = [served - join for join, served, _, _ in stays]
+    law = len(stays) / seconds * np.mean(waits)
+    assert lengths.mean() > 2
+    assert law == pytest.approx(lengths.mean(), rel=0.05)
+    booked: dict[int, list[int]] = {}
+    for join, served, _, _ in stays:
+        booked.setdefault((served - 1) // 60, []).append(served - join)
+    for minute, row in enumerate(rows):
+        found = booked.get(minute)
+        p50, p90 = (None, None) if found is None else np.quantile(found, [0.5, 0.9]).round(3)
+        assert (p50, p90) == (row.wait_p50_s, row.wait_p90_s)
+    assert 0 == sum(row.abandoned for row in rows)

@@ -102,14 +102,14 @@ def test_newcomer_in_a_lane_inherits_no_reach(pick_s: float, newcomer_s: int) ->
 def test_newcomer_was_not_where_the_lane_was_before() -> None:
     store = shop(shelves=True, visit_gap_s=3.0)
     rows = stay(store, "p_first", "promo", 0, 59) + stay(store, "p_awake", "checkout", 0, 120)
-    rows += stay(store, "p_second", "queue", 65, 120)
+    rows += stay(store, "p_second", "queue", 70, 120)
     bench = Bench(store, rows.tags())
     bench.add(rows.arrivals())
-    bench.advance(START_NS + 75 * SECOND)
-    lanes = bench.engine._lanes
-    lane = lanes.names.index("p_second")
-    assert lane == lanes.names.index("p_awake") + 1
-    first = START_NS // SECOND + 65
+    bench.advance(START_NS + 80 * SECOND)
+    lanes, seats = bench.engine._lanes, bench.engine._seats
+    lane, awake = (int(seats.lane[seats.names.index(tag)]) for tag in ("p_second", "p_awake"))
+    assert lane == awake + 1
+    first = START_NS // SECOND + 70
     before = [lanes.blocks[0].reach_at(tick, 0)[lane] for tick in range(first - 8, first)]
     assert [0.0] * 8 == before
 

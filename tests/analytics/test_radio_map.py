@@ -12,9 +12,12 @@ from analytics.radio_map import (
     GP_SD_DB,
     P0_DBM,
     fit_radio_map,
+    floor_losses,
     radio_map_from_geometry,
     reduce_survey,
+    ten_log_distances,
 )
+from analytics.store import Floor
 from tests.analytics.stores import receivers, rssi_at, shop
 
 STORE = shop()
@@ -156,5 +159,82 @@ def test_survey_of_one_place_falls_back_to_the_usual_slope() -> None:
     rows = [(1.0 + 0.5 * i, 3.0, np.nan, 4, -60.0, 1.0) for i in range(8)]
     fitted = fit_radio_map(STORE, GRID, survey(rows))
     assert np.isfinite(fitted.mean_dbm).all()
-    assert (fitted.exponent >= 0.5).all()
-    assert (fitted.exponent <= 4.5).all()
+    assert [EXPONENT] * 6 == fitted.exponent.tolist()
+
+
+HOUSE = dataclasses.replace(
+    STORE,
+    zones=(),
+    obstacles=(),
+    floors=tuple(Floor(id=str(n), level_m=4.5 * n) for n in range(3)),
+    receivers=tuple(
+        dataclasses.replace(r, floor=str(at % 3)) for at, r in enumerate(STORE.receivers)
+    ),
+)
+
+
+def test_ceilings_take_their_loss_and_distance_counts_in_space() -> None:
+    grid = build_cells(HOUSE)
+    level = radio_map_from_geometry(HOUSE, grid).mean_dbm
+    loss = [0.0, 15.0, 19.0]
+    for cell in range(0, len(grid), 7):
+        for rx, receiver in enumerate(HOUSE.receivers):
+            x, y, z = receiver.position_m
+            storeys = int(grid.floor[cell]) - int(receiver.floor)
+            d2 = (grid.x_m[cell] - x) ** 2 + (grid.y_m[cell] - y) ** 2
+            d2 += (1.2 + 4.5 * storeys - z) ** 2
+            expected = P0_DBM - 10 * np.log10(d2) - loss[abs(storeys)]
+            assert expected == pytest.approx(level[cell, rx])
+
+
+def test_floors_at_one_level_have_no_ceiling_between() -> None:
+    houses = dataclasses.replace(HOUSE, floors=tuple(Floor(id=str(n)) for n in range(3)))
+    assert 0.0 == np.abs(floor_losses(houses, np.arange(3, dtype=np.int16))).max()
+    assert [0.0, 15.0, 19.0] == floor_losses(HOUSE, np.arange(3, dtype=np.int16))[:, 0].tolist()
+
+
+def surveyed_house(*, worse_db: float = 0.0, floors=(0, 1)):
+    """Return a survey of some floors by the law; receiver 0 hears worse on floor 1."""
+    grid = build_cells(HOUSE)
+    truth = radio_map_from_geometry(HOUSE, grid).mean_dbm - 3.0
+    cells = np.flatnonzero(np.isin(grid.floor, floors))
+    rx = np.tile(np.arange(6), len(cells))
+    cells = np.repeat(cells, 6)
+    worse = np.where((rx == 0) & (grid.floor[cells] == 1), worse_db, 0.0)
+    return grid, truth, reduce_survey(
+        x_m=grid.x_m[cells], y_m=grid.y_m[cells], z_m=np.full(len(cells), 1.2),
+        receiver=rx.astype(np.int16), rssi_dbm=truth[cells, rx] - worse,
+        count=np.ones(len(cells)), floor=grid.floor[cells],
+    )  # fmt: skip
+
+
+def test_floors_share_a_law() -> None:
+    grid, truth, points = surveyed_house()
+    fitted = fit_radio_map(HOUSE, grid, points)
+    assert np.abs(fitted.mean_dbm - truth).max() < 0.1
+    assert (fitted.sd_db[grid.floor == 1] < 2.5).all()
+    assert (fitted.sd_db[grid.floor == 2] == GP_SD_DB).all()
+
+
+def test_what_a_survey_finds_on_one_floor_says_nothing_of_another() -> None:
+    grid, _, points = surveyed_house(worse_db=8.0)
+    fitted = fit_radio_map(HOUSE, grid, points)
+    law = fitted.p0_dbm - fitted.exponent * ten_log_distances(HOUSE, grid)
+    residual = (fitted.mean_dbm - law + floor_losses(HOUSE, grid.floor))[:, 0]
+    assert residual[grid.floor == 1].mean() < -2.0
+    assert residual[grid.floor == 0].mean() > 2.0
+    assert 0.0 == pytest.approx(np.abs(residual[grid.floor == 2]).max())
+
+
+def test_a_survey_tells_floors_apart_and_refuses_unknown_ones() -> None:
+    same = {
+        "x_m": np.ones(4),
+        "y_m": np.ones(4),
+        "z_m": np.ones(4),
+        "receiver": np.zeros(4, np.int16),
+        "rssi_dbm": np.array([-50.0, -60.0, -70.0, -80.0]),
+        "count": np.ones(4),
+    }
+    points = reduce_survey(**same, floor=np.array([0, 1, -1, 1], np.int16))
+    assert ([0, 1], 1) == (points.on_floor.tolist(), points.refused)
+    assert [0] == reduce_survey(**same).on_floor.tolist()

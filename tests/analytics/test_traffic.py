@@ -52,10 +52,10 @@ def test_long_tracks_are_cut() -> None:
 
 def test_levels_are_the_means_of_the_filter_and_unheard_is_nan() -> None:
     found = traffic([*steady(range(5)), (2.5, 0, 0, -60.0), (2.5, 1, 0, -80.0)])
-    reducer = TickLevels(3, 1)
-    level, _, _ = reducer.reduce(
-        np.array([0, 0, 1], np.int16), np.zeros(3, np.int64), np.array([-700, -600, -800], np.int16)
-    )
+    reducer = TickLevels(3)
+    receiver, tenths = np.array([0, 0, 1], np.int16), np.array([-700, -600, -800], np.int16)
+    reducer.reduce(receiver, np.zeros(3, np.int64), tenths, 1)
+    level = reducer.levels().level_db
     assert np.array_equal([level[0, 0], level[1, 0], np.nan], found.level_db[2], equal_nan=True)
     assert [6, 1, 0] == found.readings.tolist()
 

@@ -16,7 +16,7 @@ from tests.analytics.stores import SECOND, START_NS, shop
 STORE = shop(shelves=True)
 GRID = build_cells(STORE)
 CELLS = np.stack([GRID.x_m, GRID.y_m], axis=1)
-ROWS = VisitRows(STORE, walking_distances(GRID), CELLS)
+ROWS = VisitRows(STORE, GRID)
 T0 = START_NS // SECOND
 ZONES = {zone.id: i for i, zone in enumerate(STORE.zones)}
 
@@ -27,7 +27,7 @@ def visit(*stays: tuple[str, int, int], last: int = 600) -> OpenVisit:
     one.last = T0 + last
     for zone, first, end in stays:
         stay = Stay(
-            lane=0,
+            seat=0,
             zone=ZONES[zone],
             first=T0 + first,
             last=T0 + end,
@@ -101,13 +101,18 @@ def test_identifiers_are_stable_and_differ() -> None:
     assert len(set(names)) == 3
 
 
+def places_of(x: list[float], y: list[float]) -> tuple[np.ndarray, ...]:
+    """Return places on the first floor as columns."""
+    return np.array(x, np.float32), np.array(y, np.float32), np.zeros(len(x), np.uint8)
+
+
 def walked(places: list[tuple[float, float]]) -> OpenVisit:
     """Return a visit that walked over these places."""
     walks, one = Walks(), visit(("aisle", 0, 9))
     walks.grow(3)
     walks.begin(np.array([1]))
     for x, y in places:
-        walks.move(np.array([1]), np.array([x], np.float32), np.array([y], np.float32))
+        walks.move(np.array([1]), *places_of([x], [y]))
     walks.end(1, one)
     return one
 
@@ -123,8 +128,8 @@ def test_length_agrees_with_the_rule_and_directness_is_a_share(places) -> None:
             length, anchor = length + step, here
     one = walked(places)
     assert length == pytest.approx(one.walked_m, abs=1e-6)
-    assert places[0] == pytest.approx(one.start_place)
-    assert places[-1] == pytest.approx(one.place)
+    assert (*places[0], 0) == pytest.approx(tuple(one.start_place))
+    assert (*places[-1], 0) == pytest.approx(tuple(one.place))
     row = ROWS.close(one)
     assert (row.directness is None) == (length == 0)
     assert row.directness is None or 0 <= row.directness <= 1
@@ -151,7 +156,7 @@ def test_lanes_do_not_mix_their_walks() -> None:
     both = np.array([0, 1])
     walks.begin(both)
     for x in range(5):
-        walks.move(both, np.array([x, 0], np.float32), np.array([0, 2 * x], np.float32))
+        walks.move(both, *places_of([x, 0], [0, 2 * x]))
     found = []
     for lane in (0, 1):
         one = visit()
@@ -159,9 +164,9 @@ def test_lanes_do_not_mix_their_walks() -> None:
         found.append(one.walked_m)
     assert [4.0, 8.0] == found
     walks.begin(np.array([0]))
-    walks.move(np.array([0]), np.array([3], np.float32), np.array([3], np.float32))
+    walks.move(np.array([0]), *places_of([3], [3]))
     walks.end(0, one := visit())
-    assert (0.0, (3.0, 3.0)) == (one.walked_m, one.start_place)
+    assert (0.0, [3.0, 3.0, 0.0]) == (one.walked_m, one.start_place.tolist())
 
 
 def test_visit_without_a_stay_is_unknown_and_has_no_path() -> None:

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from analytics.cells import build_cells
 from fanous import bench
 from fanous.benchmarks import crowd, pipeline
 from fanous.benchmarks.figure import Figure, best_cpu_s
@@ -86,6 +87,22 @@ def test_without_names_all_are_run_in_order(capsys, monkeypatch):
     ]
 
 
+def test_of_many_peers_the_table_names_the_best(capsys, monkeypatch):
+    module = type(sys)("measured")
+    peer = {f"rule-{number}": number / 10 for number in range(1, 8)}
+    figures = tuple(
+        Figure(name=f"one.{better}", value=0.5, unit="of it", better=better, peer=peer)
+        for better in ("higher", "lower")
+    )
+    module.one = lambda *, quick, say: figures
+    monkeypatch.setitem(sys.modules, "measured", module)
+    monkeypatch.setattr(bench, "BENCHMARKS", {"one": "measured:one"})
+    assert main(["bench"]) == 0
+    _, higher, lower = capsys.readouterr().out.splitlines()
+    assert higher.endswith("best of 7: rule-7 0.7 (0.71 x)")
+    assert lower.endswith("best of 7: rule-1 0.1 (5 x)")
+
+
 def test_the_best_of_some_runs_counts():
     ticks = iter([0.0, 5.0, 10.0, 12.0, 20.0, 24.0])
     done = []
@@ -103,3 +120,23 @@ def test_the_crowd_is_the_same_for_the_same_seed():
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
     assert not np.array_equal(first.rssi_dbm, other.rssi_dbm)
     assert np.all(np.diff(first.t_ns) >= 0)
+
+
+def test_people_of_a_day_come_and_go():
+    day = crowd.make_day(crowd.day_store(), tags=50, active=10, seconds=500, seed=1)
+    assert len(day) == 50 * 100 * 7
+    assert np.all(np.diff(day.t_ns) >= 0)
+    t_s = (day.t_ns - crowd.START_NS) / 1e9
+    heard = [t_s[day.tag == tag] for tag in range(50)]
+    assert max(np.ptp(times) for times in heard) <= 100
+    middle = [int(((times > 200) & (times < 201)).any()) for times in heard]
+    assert 3 <= sum(middle) <= 20
+
+
+def test_the_measured_stores_have_the_cells_that_are_said():
+    assert len(build_cells(crowd.plan_store())) == 250
+    day = crowd.day_store()
+    assert (len(day.zones), len(day.receivers)) == (40, 12)
+    assert len(build_cells(day)) == 300
+    assert 40 <= len(build_cells(crowd.zone_states(day))) <= 50
+    assert 10 <= len(build_cells(crowd.zone_states(crowd.demo_store()))) <= 15

@@ -1,7 +1,8 @@
 """A stand-in for `analytics.engine.Engine` that a test can predict.
 
 Every tag that is heard enters zone 0 at the end of its first closed tick; `finish`
-ends one visit and one dwell for each. Rows of closed ticks are late, as in the engine.
+ends one visit and one dwell for each. Every `advance` finds a pass-by. Rows of closed
+ticks are late, as in the engine.
 """
 
 from types import SimpleNamespace
@@ -25,6 +26,7 @@ class FakeEngine:
         self.first = {}
         self.last = {}
         self.pending = []
+        self.pass_bys = 0
 
     def add_readings(self, t_ns, receiver, tag, rssi_dbm):
         late = int((t_ns < self.closed_ns).sum())
@@ -49,6 +51,7 @@ class FakeEngine:
 
     def advance(self, watermark_ns):
         self.advanced.append(watermark_ns)
+        self.pass_bys += 1
         minute_before, minute = self.closed_ns // (60 * SECOND), watermark_ns // (60 * SECOND)
         self.closed_ns = watermark_ns
         output = Output()
@@ -151,6 +154,7 @@ class FakeEngine:
             layer=np.zeros(len(tags), dtype=np.uint8),
             zone=np.zeros(len(tags), dtype=np.int16),
             zone_state=np.zeros(len(tags), dtype=np.uint8),
+            floor=np.zeros(len(tags), dtype=np.uint8),
             zone_p=ones,
             x_m=ones,
             y_m=ones,

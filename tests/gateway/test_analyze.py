@@ -15,7 +15,8 @@ from tests.gateway.recordings import T0, readings_rows, write_readings, write_re
 from tests.ingest.small_store import STORE
 
 TABLES = ["positions", "dwells", "visits", "transitions", "shelf_events", "shelf_stock",
-          "sensor_health", "occupancy", "queues"]  # fmt: skip
+          "sensor_health", "occupancy", "queues", "occupancy_estimates", "heat",
+          "receiver_health"]  # fmt: skip
 
 
 @pytest.fixture
@@ -60,7 +61,9 @@ def test_all_tables_are_written_and_counted(recording, capsys):
     for name in TABLES:
         rows = pq.read_metadata(recording / "out" / f"{name}.parquet").num_rows
         assert rows == found["rows"][name]
-    assert 2 == found["rows"]["visits"]
+    assert 2 == found["rows"]["visits"] == found["visits"]
+    counts = ("pass_bys", "bounces", "engaged_visits", "staff_tags_seen", "refused_tags")
+    assert (0, 0, 2, 0, 0) == tuple(found[name] for name in counts)
     tags = set(pq.read_table(recording / "out" / "positions.parquet")["tag"].to_pylist())
     assert {pseudonym(f"name:{who}", b"shop") for who in ("bo", "cleo")} == tags
     assert ["pick"] == pq.read_table(recording / "out" / "shelf_events.parquet")["kind"].to_pylist()

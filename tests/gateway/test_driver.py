@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 
@@ -181,3 +182,18 @@ def test_unknown_names_are_bounded(many):
     _feed(driver, readings(1, [(T0, f"rx-{at + 10}", ANNA, -60) for at in range(many)]))
     assert 64 == len(told.sentences)
     assert 36 == driver.counts.unknown["others"]
+
+
+def test_staff_are_counted_by_tag_and_not_as_readings_dropped():
+    store = dataclasses.replace(STORE, staff_tags=(BEN,))
+    driver = Driver(
+        store,
+        lambda name_of: FakeEngine(store, name_of),
+        clock="data",
+        silent_s=30.0,
+        report=Told(),
+    )
+    _feed(driver, readings(1, [(T0, "rx-1", ANNA, -60), (T0, "rx-1", BEN, -60)]))
+    _feed(driver, taps(1, [(T0, "gate-1", BEN)]))
+    assert 1 == driver.staff_tags_seen
+    assert {"ble": 2, "tap": 1} == dict(driver.counts.used)

@@ -2,8 +2,17 @@ import json
 
 import pytest
 
-from analytics.rows import Output, QueueMinute, SensorHealth, ShelfEvent, ShelfStock, ZoneChange
-from gateway.events import EventFinder, encode_event, rfc3339
+from analytics.rows import (
+    Output,
+    QueueMinute,
+    ReceiverHealth,
+    SensorHealth,
+    ShelfEvent,
+    ShelfStock,
+    TagFlag,
+    ZoneChange,
+)
+from gateway.events import CLONE_ALARM_NS, EventFinder, encode_event, rfc3339
 from ingest.topics import EVENT_NAMES
 from tests.gateway.rows import dwell, visit
 from tests.gateway.samples import ANNA, SECOND, STORE, T0
@@ -55,6 +64,20 @@ def _shelf(kind, status):
     )
 
 
+def _receiver(state, second=0):
+    return ReceiverHealth(
+        receiver="rx-1",
+        state=state,
+        since_ns=T0 + second * SECOND,
+        offset_db=-6.5,
+        reason="heard too little",
+    )
+
+
+def _flag(kind="cloned"):
+    return TagFlag(kind=kind, t_ns=T0, tag=ANNA, zones=("shoes", "promo"))
+
+
 def test_an_event_is_a_cloud_event():
     (event,) = _finder().find(Output(zone_changes=[_change()]))
     message = encode_event(event, "demo")
@@ -97,6 +120,8 @@ def test_names_and_subjects():
         shelf_stock=[_stock("low"), _stock("empty", 1)],
         queues=[_queue(0, 5)],
         sensor_health=[SensorHealth(sensor="plate-1", state="stuck", since_ns=T0, reason="x")],
+        receiver_health=[_receiver("deaf")],
+        tag_flags=[_flag(), _flag("teleported")],
     )
     finder = _finder()
     events = finder.find(output)
@@ -116,10 +141,12 @@ def test_names_and_subjects():
         "shelf.empty": "shoes-1",
         "queue.long": "promo",
         "sensor.fault": "shoes-1",
+        "receiver.fault": "rx-1",
+        "tag.cloned": ANNA,
         "tag.tapped": ANNA,
         "agent.silent": "pi-1",
     } == subjects
-    assert set(subjects) == EVENT_NAMES - {"tag.cloned"}
+    assert set(subjects) == EVENT_NAMES
     assert len(events) == len({event.id for event in events})
     assert {"e-look/final", "e-pick/provisional", "e-pick/retracted"} <= {
         event.id for event in events
@@ -149,6 +176,38 @@ def test_a_stock_state_and_a_fault_are_told_when_they_begin():
     ]
     assert 2 == len(finder.find(Output(sensor_health=health)))
     assert ["plate-1"] == finder.sensors_at_fault()
+
+
+def test_a_cloned_tag_is_an_event_and_for_a_while_an_alarm():
+    finder = _finder()
+    (event,) = finder.find(Output(tag_flags=[_flag(), _flag("teleported")]))
+    body = json.loads(encode_event(event, "demo").payload)
+    assert {"t_ns": T0, "tag": ANNA, "zones": ["shoes", "promo"]} == body["data"]
+    assert [event.id] == [again.id for again in _finder().find(Output(tag_flags=[_flag()]))]
+    assert [_flag()] == finder.clones(T0 + CLONE_ALARM_NS - 1)
+    assert [] == finder.clones(T0 + CLONE_ALARM_NS)
+    assert {"cloned": 1, "teleported": 1} == finder.tag_flags()
+    finder.find(Output(tag_flags=[_flag()] * 60))
+    assert 50 == len(finder.clones(T0))
+
+
+def test_a_receivers_fault_is_told_when_it_begins_or_changes():
+    finder = _finder()
+    states = ["ok", "moved", "moved", "deaf", "ok", "moved"]
+    rows = [_receiver(state, at) for at, state in enumerate(states)]
+    events = finder.find(Output(receiver_health=rows))
+    assert [1, 3, 5] == [(event.t_ns - T0) // SECOND for event in events]
+    assert 3 == len({event.id for event in events})
+    assert {
+        "receiver": "rx-1",
+        "state": "deaf",
+        "since_ns": T0 + 3 * SECOND,
+        "offset_db": -6.5,
+        "reason": "heard too little",
+    } == events[1].data
+    assert rows[-1:] == finder.receivers_at_fault()
+    finder.find(Output(receiver_health=[_receiver("ok", 9)]))
+    assert [] == finder.receivers_at_fault()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import socket
 import aiohttp
 import pytest
 
-from analytics.rows import Occupancy, Output, QueueMinute
+from analytics.rows import Heat, Occupancy, Output, QueueMinute, ReceiverHealth
 from gateway.http import HttpServer, bind_socket
 from gateway.http_rows import BadQueryError, read_time
 from gateway.live import LiveHub, LivePicture
@@ -196,7 +196,13 @@ def test_csv(rig):
     assert 'rel="next"' in headers["Link"]
 
 
-@pytest.mark.parametrize("name", ["transitions", "shelves", "shelves?table=stock", "occupancy"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("transitions", "shelves", "shelves?table=stock", "occupancy"),
+        *("occupancy_estimates", "receivers"),
+    ],
+)
 def test_other_lists_answer(rig, name):
     _fill(rig.results)
     assert {"rows", "next"} <= set(rig.get_json(f"/api/v1/{name}"))
@@ -206,6 +212,64 @@ def test_the_heat_map_counts_ticks_per_cell(rig):
     _fill(rig.results)
     body = rig.get_json("/api/v1/heatmap?cell_m=1")
     assert [{"x_m": 0.5, "y_m": 0.5, "ticks": 2}] == body["rows"]
+
+
+QUARTER = 900 * SECOND
+
+
+def _heat(results, *rows):
+    heat = [
+        Heat(t_ns=T0 + at * QUARTER, floor=floor, x_m=x_m, y_m=y_m, person_s=person_s)
+        for at, floor, x_m, y_m, person_s in rows
+    ]
+    results.save(Output(heat=heat), Step(journal_id=2, watermark_ns=T0))
+
+
+def test_the_heat_map_is_made_of_the_beliefs_where_they_are_stored(rig):
+    _fill(rig.results)
+    _heat(
+        rig.results,
+        *((0, "0", 0.75, 0.5, 3.0), (1, "0", 0.75, 0.5, 4.1), (1, "0", 1.75, 0.5, 0.1)),
+        *((1, "up", 0.75, 0.5, 7.0), (9, "0", 0.75, 0.5, 9.0)),
+    )
+    body = rig.get_json(f"/api/v1/heatmap?from={T0 - 1}&to={T0 + QUARTER}")
+    assert [
+        {"x_m": 0.75, "y_m": 0.5, "ticks": 7.1},
+        {"x_m": 1.75, "y_m": 0.5, "ticks": 0.1},
+    ] == body["rows"]
+    assert {"cell_m", "from_ns", "to_ns", "rows", "next"} == set(body)
+    assert (1.0, T0 - QUARTER, T0 + QUARTER) == (body["cell_m"], body["from_ns"], body["to_ns"])
+    body = rig.get_json(f"/api/v1/heatmap?from={T0}&to={T0 + QUARTER}&floor=up")
+    assert [{"x_m": 0.75, "y_m": 0.5, "ticks": 7.0}] == body["rows"]
+
+
+def test_the_heat_map_is_the_last_hour_unless_asked_and_may_be_coarser(rig):
+    rows = ((at, "0", 0.5 + at, 0.5, 1.0) for at in range(8))
+    _heat(rig.results, *rows)
+    found = rig.get_json("/api/v1/heatmap")["rows"]
+    assert [4.5, 5.5, 6.5, 7.5] == [row["x_m"] for row in found]
+    body = rig.get_json("/api/v1/heatmap?from=0&cell_m=4")
+    assert [(2.0, 4.0), (6.0, 4.0)] == [(row["x_m"], row["ticks"]) for row in body["rows"]]
+    assert 1.0 == rig.get_json("/api/v1/heatmap?cell_m=0.2")["cell_m"]
+
+
+def test_live_positions_stand_in_for_a_period_without_beliefs(rig):
+    _fill(rig.results)
+    _heat(rig.results, (-99, "0", 0.5, 0.5, 3.0))
+    body = rig.get_json("/api/v1/heatmap")
+    assert (0.5, [{"x_m": 0.25, "y_m": 0.25, "ticks": 2}]) == (body["cell_m"], body["rows"])
+
+
+def test_receivers_are_told_with_their_newest_state_last(rig):
+    rows = [
+        ReceiverHealth(receiver="rx-1", state=state, since_ns=T0 + at, offset_db=db, reason="r")
+        for at, (state, db) in enumerate((("moved", 6.0), ("ok", None)))
+    ]
+    rig.results.save(Output(receiver_health=rows), Step(journal_id=2, watermark_ns=T0))
+    found = rig.get_json("/api/v1/receivers")["rows"]
+    assert [("rx-1", "moved", T0, 6.0), ("rx-1", "ok", T0 + 1, None)] == [
+        (row["receiver"], row["state"], row["since_ns"], row["offset_db"]) for row in found
+    ]
 
 
 @pytest.mark.parametrize(

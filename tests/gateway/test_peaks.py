@@ -24,6 +24,7 @@ def _block(rows):
         layer=np.zeros(len(rows), np.uint8),
         zone=zone.astype(np.int16),
         zone_state=np.zeros(len(rows), np.uint8),
+        floor=np.zeros(len(rows), np.uint8),
         zone_p=nothing,
         x_m=nothing,
         y_m=nothing,

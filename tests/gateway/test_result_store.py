@@ -1,10 +1,21 @@
+import dataclasses
+import random
 import sqlite3
 
 import pytest
 
-from analytics.rows import Occupancy, Output, ShelfEvent, ShelfStock
+from analytics.flow import visit_counts
+from analytics.rows import (
+    Heat,
+    Occupancy,
+    OccupancyEstimate,
+    Output,
+    ReceiverHealth,
+    ShelfEvent,
+    ShelfStock,
+)
 from gateway.events import Message
-from gateway.flow import transitions_between
+from gateway.flow import stored_visit_counts, transitions_between
 from gateway.result_store import COLUMNS, ResultStore, Step, Trail
 from tests.gateway.rows import dwell, visit
 from tests.gateway.samples import ANNA, BEN, SECOND, T0
@@ -141,6 +152,61 @@ def test_transitions_belong_to_the_stretch_in_which_the_second_stay_begins(resul
     (late,) = transitions_between(results, T0 + 30 * SECOND, T0 + 3600 * SECOND)
     assert (1, 30.0) == (late.count, late.median_s)
     assert [] == transitions_between(results, 0, T0 + 3600 * SECOND, layer="other")
+
+
+def test_estimates_heat_and_receivers_are_kept_by_their_keys(results):
+    estimate = OccupancyEstimate(
+        t_ns=T0, layer="main", zone="shoes", tagged=1.5, tagged_sigma=0.5, people=3.0,
+        people_sigma=2.1,
+    )  # fmt: skip
+    heat = [
+        Heat(t_ns=T0, floor=floor, x_m=x_m, y_m=0.5, person_s=9.9)
+        for floor, x_m in (("0", 0.5), ("0", 1.5), ("up", 0.5))
+    ]
+    health = [
+        ReceiverHealth(receiver="rx-1", state=state, since_ns=T0 + at, offset_db=None, reason="")
+        for at, state in enumerate(("deaf", "ok"))
+    ]
+    output = Output(occupancy_estimates=[estimate], heat=heat, receiver_health=health)
+    for _ in range(2):
+        results.save(output, STEP)
+    count = "SELECT (SELECT count(*) FROM heat), (SELECT count(*) FROM receiver_health)"
+    assert [(3, 2)] == results.query(count)
+    assert [(1.5, 0.5, 3.0, 2.1)] == results.query(
+        "SELECT tagged, tagged_sigma, people, people_sigma FROM occupancy_estimates"
+    )
+
+
+def test_pass_bys_add_up(results):
+    results.save(Output(), STEP)
+    assert 0 == results.counts().get("pass_bys", 0)
+    results.save(Output(), STEP, pass_bys=2)
+    results.save(Output(), STEP, pass_bys=1)
+    assert 3 == results.counts()["pass_bys"]
+
+
+def test_what_became_of_visits_is_counted_as_in_the_files(results):
+    assert visit_counts([], [], bounce_s=120.0) == stored_visit_counts(results, bounce_s=120.0)
+    rng = random.Random(3)
+    visits, dwells = [], []
+    for at in range(200):
+        name = f"v{at}"
+        row = visit(name, T0, seconds=rng.choice([60, 119, 120, 300]))
+        visits.append(
+            dataclasses.replace(
+                row,
+                taps=rng.choice([0, 0, 0, 1]),
+                picks=rng.choice([0, 0, 0, 2]),
+                shelf_s=rng.choice([0.0, 0.0, 8.0]),
+            )
+        )
+        for n in range(rng.randrange(4)):
+            stay = dwell(f"{name}-{n}", T0 + n, visit=name, seconds=rng.choice([5, 14, 15, 40]))
+            dwells.append(dataclasses.replace(stay, layer=rng.choice(["main", "main", "other"])))
+    results.save(Output(visits=visits, dwells=dwells), STEP)
+    expected = visit_counts(visits, dwells, bounce_s=120.0)
+    assert 0 < expected.bounces < expected.engaged_visits < 200
+    assert expected == stored_visit_counts(results, bounce_s=120.0)
 
 
 def test_the_columns_are_those_of_the_contract(results):

@@ -95,6 +95,19 @@ def test_a_step_stores_rows_events_and_lines(rig):
     assert 2 == rig.results.next_lines(100)[2]
 
 
+def test_pass_bys_are_counted_once_also_across_a_restart(rig):
+    for at in range(5):
+        rig.stepper.step(rig.journaled(_second(at)), T0)
+    told = rig.results.counts()["pass_bys"]
+    assert len(rig.driver.engine.advanced) == told == 5
+    rig.close()
+    rig.open()
+    rig.replay()
+    assert 5 == rig.results.counts()["pass_bys"] == rig.driver.pass_bys
+    rig.stepper.step(rig.journaled(_second(5)), T0)
+    assert 6 == rig.results.counts()["pass_bys"]
+
+
 def test_a_tap_is_told_before_the_engine_has_it(rig):
     rows = [(T0, "gate-1", ANNA), (T0, "gate-9", ANNA)]
     batches = rig.journaled(taps(1, rows))

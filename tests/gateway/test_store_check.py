@@ -1,12 +1,13 @@
 """`fanous store check`: what it understood, what it warns of, and the plan it draws."""
 
 import argparse
+import dataclasses
 import xml.etree.ElementTree as ET
 
 import pytest
 
 from gateway import store_check
-from gateway.plan_svg import draw_plan, label_point
+from gateway.plan_svg import Square, draw_plan, label_point
 from ingest.config import ConfigError
 from ingest.store_file import read_store
 
@@ -75,6 +76,7 @@ def test_it_says_what_it_understood(tmp_path, capsys):
     out = run(capsys, write(tmp_path)).splitlines()
     assert "outline 200.0 m², 2 obstacles" in out
     assert "walkable 185.0 m² on floor 0" in out
+    assert "185 cells of 1 m on floor 0" in out
     assert "  shoes  aisle  100.0 m²  touches promo" in out
     assert "2 receivers, 17.9 m to the nearest other (median)" in out
     assert "  shoes-1  in shoes  1 sensors  0 products" in out
@@ -137,6 +139,107 @@ def test_y_goes_up(tmp_path):
     root = ET.fromstring(draw_plan(read_store(write(tmp_path))))
     low, high = (float(e.get("cy")) for e in root.iter() if e.get("class") == "receiver")
     assert high < low
+
+
+HOUSE = (
+    STORE
+    + NEAR
+    + """
+[[receiver]]
+id = "rx-up"
+position_m = [4.0, 4.0, 2.4]
+floor = "1"
+[[floor]]
+id = "0"
+[[floor]]
+id = "1"
+name = "Up & away"
+outline_m = [[0, 0], [12, 0], [12, 10], [0, 10]]
+[[connection]]
+id = "lift-1"
+kind = "lift"
+floors = ["0", "1"]
+rect_m = [6, 0, 8, 2]
+"""
+)
+
+
+def test_a_house_says_its_floors_and_connections(tmp_path, capsys):
+    out = run(capsys, write(tmp_path, HOUSE)).splitlines()
+    assert "120 cells of 1 m on floor 1" in out
+    assert "walkable 120.0 m² on floor 1" in out
+    assert "1 connection between floors" in out
+    assert "  lift-1  lift  floors 0, 1" in out
+    assert "0 warnings" in out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (HOUSE[HOUSE.index("[[connection]]") :], "", "floor '1' is an island: no [[connection]]"),
+        ("[4.0, 4.0, 2.4]", "[14.0, 4.0, 2.4]", "receiver 'rx-up' at (14, 4) lies outside"),
+        ('id = "rx-up"', 'id = "rx-up"\nfloor = "0"\n#', "floor '1' has no receiver"),
+        ("[3.0, 3.0, 2]", "[10.0, 4.0, 2]", "3 receivers of floor '0' stand in a line"),
+        ('id = "promo"', 'id = "promo"\nfloor = "1"', "80.0 of its 100.0 m² outside the outline"),
+        ('id = "shoes-1"', 'id = "shoes-1"\nfloor = "1"', "stands on floor '1', its zone 'shoes'"),
+        ("rect_m = [8, 5, 10, 10]", "rect_m = [0, 0, 10, 10]", "4 cells at (6.5, 0.5) on floor"),
+        ("rect_m = [8, 5, 10, 10]", "rect_m = [0, 0, 10, 10]", "obstacles shut its ends in"),
+        ("rect_m = [8, 5, 10, 10]", "rect_m = [-9, -9, 29, 19]", "zone 'promo' has no cells"),
+        ("[6, 0, 8, 2]", "[6, 9.99, 8, 12]", "connection 'lift-1' has no cells on floor '0'"),
+    ],
+)
+def test_what_is_odd_in_a_house_is_a_warning(tmp_path, old, new, expected):
+    text = HOUSE.replace(old, new, 1)
+    assert text != HOUSE
+    if 'floor = "0"' in new:
+        text = text.replace(
+            '#\nposition_m = [4.0, 4.0, 2.4]\nfloor = "1"', "\nposition_m = [4, 4, 2]"
+        )
+    found = warnings(tmp_path, text)
+    assert any(expected in line for line in found), found
+
+
+def test_cells_that_obstacles_shut_in_are_an_island(tmp_path):
+    ring = "".join(
+        f"[[obstacle]]\nrect_m = {rect}\n"
+        for rect in ([12, 2, 17, 3], [12, 5, 17, 6], [12, 3, 13, 5], [15, 3, 17, 5])
+    )
+    assert [] == warnings(tmp_path, HOUSE)
+    (found,) = warnings(tmp_path, HOUSE + ring)
+    assert found.startswith("4 cells at (13.5, 3.5) on floor '0' cannot be reached")
+    (alone,) = warnings(tmp_path, STORE + NEAR + ring)
+    assert alone == found
+
+
+def test_nowhere_to_walk_is_said(tmp_path):
+    text = STORE.replace("rect_m = [8, 5, 10, 10]", "rect_m = [0, 0, 20, 10]") + NEAR
+    assert any("there is nowhere to walk" in line for line in warnings(tmp_path, text))
+
+
+def test_floors_stand_side_by_side_with_what_joins_them(tmp_path):
+    root = ET.fromstring(draw_plan(read_store(write(tmp_path, HOUSE))))
+    titles = {"floor 0", "floor 1 (Up & away)"}
+    panels = [
+        group for group in root.iter("{http://www.w3.org/2000/svg}g")
+        if any(child.text in titles for child in group)
+    ]  # fmt: skip
+    places = [panel.get("transform")[len("translate(") : -1].split() for panel in panels]
+    assert float(places[0][0]) < float(places[1][0])
+    assert places[0][1] == places[1][1]
+    for panel in panels:
+        kinds = [child.get("class") for child in panel]
+        assert (1, 1) == (kinds.count("outline"), kinds.count("connection"))
+
+
+def test_a_square_is_drawn_on_its_floor(tmp_path):
+    store = read_store(write(tmp_path, HOUSE))
+    square = Square(
+        box_m=(1, 1, 2, 2), label_m=(1.5, 1.5), colour="#fff", label="7", tip="seven", floor="1"
+    )
+    everywhere = dataclasses.replace(square, floor=None)
+    for given, expected in (([square], 1), ([everywhere], 2), ([square, everywhere], 3)):
+        root = ET.fromstring(draw_plan(store, squares=given))
+        assert expected == sum(element.get("class") == "square" for element in root.iter())
 
 
 def test_floors_are_drawn_apart(tmp_path):

@@ -146,5 +146,12 @@ def test_a_height_is_allowed(tmp_path):
     assert ((0, 7), (4, 7), (4, 9)) == zones[0].polygon_m
 
 
+def test_features_without_a_floor_stand_on_the_usual_one(tmp_path):
+    path = plan(tmp_path, feature(id="a"), feature(id="b", floor="2"), feature("fixture"))
+    zones, obstacles = read_floorplan(path, floor="ground")
+    assert ["ground", "2"] == [zone.floor for zone in zones]
+    assert ["ground"] == [obstacle.floor for obstacle in obstacles]
+
+
 def test_a_directory_is_no_plan(tmp_path):
     assert "floor plan cannot be read (Is a directory)" in refusal(tmp_path)

@@ -9,8 +9,14 @@ import pytest
 
 from analytics.cells import build_cells
 from analytics.radio_map import SurveyPoints, fit_radio_map
+from analytics.store import Floor
 from ingest.config import ConfigError
-from ingest.radio_map_file import radio_map_of, read_radio_map, write_radio_map
+from ingest.radio_map_file import (
+    radio_map_of,
+    read_radio_map,
+    read_radio_map_parts,
+    write_radio_map,
+)
 from ingest.store_file import read_store
 from tests.ingest.small_store import STORE, small_store, write_store
 
@@ -66,6 +72,35 @@ def test_what_is_read_is_what_was_fitted(tmp_path, store):
     assert "survey" == found.source
     assert {"store.toml", "map.npz"} == {p.name for p in tmp_path.iterdir()}
     assert read_radio_map(saved(tmp_path / "same.npz"), store, grid).source == "survey"
+
+
+def on_floors(store, *names):
+    return dataclasses.replace(store, floors=tuple(Floor(id=name) for name in names))
+
+
+def test_floors_are_kept_by_name_and_only_where_there_are_several(tmp_path, store):
+    floor = np.arange(36, dtype=np.int16) % 2
+    path = tmp_path / "map.npz"
+    write_radio_map(path, points(floor=floor), on_floors(store, "0", "up"))
+    turned, _ = read_radio_map_parts(path, on_floors(store, "up", "0"))
+    assert (1 - floor).tolist() == turned.on_floor.tolist()
+    lower, _ = read_radio_map_parts(path, store)
+    assert (18, 18) == (len(lower.x_m), lower.refused)
+    assert {0} == set(lower.on_floor.tolist())
+    write_radio_map(tmp_path / "plain.npz", points(), store)
+    write_radio_map(tmp_path / "zeros.npz", points(floor=floor * 0), store)
+    assert (tmp_path / "plain.npz").read_bytes() == (tmp_path / "zeros.npz").read_bytes()
+
+
+@pytest.mark.parametrize("floor", [[0] * 35, [0] * 35 + [2], [0] * 35 + [-1]])
+def test_a_floor_without_a_name_is_no_radio_map(tmp_path, store, floor):
+    meta = {
+        "schema": "fanous.radio-map/1",
+        "receivers": ["rx-1", "rx-2", "rx-3"],
+        "floors": ["0", "up"],
+    }
+    path = saved(tmp_path / "m.npz", meta=json.dumps(meta), floor=np.array(floor))
+    assert "no radio map, or a damaged one" in refusal(path, store)
 
 
 def test_the_same_survey_gives_the_same_bytes(tmp_path, store):

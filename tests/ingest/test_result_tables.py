@@ -11,9 +11,12 @@ import pytest
 from analytics.rows import (
     TABLES,
     Dwell,
+    Heat,
     Occupancy,
+    OccupancyEstimate,
     Positions,
     QueueMinute,
+    ReceiverHealth,
     SensorHealth,
     ShelfEvent,
     ShelfStock,
@@ -37,6 +40,9 @@ CONTRACT = {
     "sensor_health": "sensor state since_ns reason",
     "occupancy": "t_ns layer zone people",
     "queues": "t_ns zone length wait_p50_s wait_p90_s abandoned",
+    "occupancy_estimates": "t_ns layer zone tagged tagged_sigma people people_sigma",
+    "heat": "t_ns floor x_m y_m person_s",
+    "receiver_health": "receiver state since_ns offset_db reason",
 }
 ANNA = "p_abcdefghijklmnop"
 ROWS = {
@@ -68,6 +74,18 @@ ROWS = {
     "queues": [
         QueueMinute(t_ns=T0, zone="left", length=2, wait_p50_s=None, wait_p90_s=1.0, abandoned=0)
     ],
+    "occupancy_estimates": [
+        OccupancyEstimate(t_ns=T0, layer="main", zone="left", tagged=1.5, tagged_sigma=0.5,
+                          people=3.0, people_sigma=2.125)
+    ],
+    "heat": [
+        Heat(t_ns=T0, floor="0", x_m=0.5, y_m=1.5, person_s=2.5),
+        Heat(t_ns=T0, floor="0", x_m=1.5, y_m=0.5, person_s=0.1),
+    ],
+    "receiver_health": [
+        ReceiverHealth(receiver="rx-1", state="moved", since_ns=T0, offset_db=-6.25, reason="r"),
+        ReceiverHealth(receiver="rx-2", state="deaf", since_ns=T0, offset_db=None, reason="r"),
+    ],
 }  # fmt: skip
 
 
@@ -84,6 +102,7 @@ def positions(rows=3):
         layer=np.zeros(rows, np.uint8),
         zone=np.array([0, 1, -1][:rows], np.int16),
         zone_state=np.array([0, 0, 1][:rows], np.uint8),
+        floor=np.zeros(rows, np.uint8),
         zone_p=np.array([0.123, 1.0, np.nan][:rows], np.float32),
         x_m=np.array([1.1, 2.25, np.nan][:rows], np.float32),
         y_m=np.array([0.07, 2.0, np.nan][:rows], np.float32),
@@ -137,6 +156,8 @@ def test_parquet_adds_times_and_keeps_types(tmp_path):
 def test_rows_are_sorted_by_time(tmp_path):
     write_table(tmp_path, "dwells", ROWS["dwells"], kind="csv")
     assert ["d1", "d2"] == [row[0] for row in cells(tmp_path / "dwells.csv")[1:]]
+    write_table(tmp_path, "heat", ROWS["heat"], kind="csv")
+    assert ["1.5", "0.5"] == [row[2] for row in cells(tmp_path / "heat.csv")[1:]]
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

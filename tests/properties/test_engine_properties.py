@@ -1,4 +1,4 @@
-"""One engine, two drivers: portions, order, repetitions and ids change no row.
+"""One engine, two drivers: portions, order, repetitions, ids and checkpoints change no row.
 
 Scenes are a minute or two of a few tags with gaps, taps, staff and a shelf, under
 unusual rules. Every way to give their rows to the engine must give equal tables, and
@@ -6,19 +6,24 @@ these must keep the contract's rules about rows.
 """
 
 import dataclasses
+import itertools
 import random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from analytics.cells import build_cells
+from analytics.checkpoint import restore, save
+from analytics.radio_map import radio_map_from_geometry
 from analytics.store import Store
 from tests.analytics.row_rules import assert_rows_keep_the_rules
 from tests.analytics.stores import (
     PLACES,
     SECOND,
     START_NS,
+    Bench,
     Rows,
     odd_store,
     portions,
@@ -57,13 +62,14 @@ TAPS = st.lists(
 TAGS = st.lists(st.tuples(SEGMENTS, TAPS, st.integers(0, 15)), min_size=1, max_size=4)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A store and its rows."""
+    """A store and its rows; a failure shows the rules and the seed alone, the rows are long."""
 
-    store: Store
-    rows: Rows
-    seed: int
+    def __init__(self, store: Store, rows: Rows, seed: int) -> None:
+        self.store, self.rows, self.seed = store, rows, seed
+
+    def __repr__(self) -> str:
+        return f"<{len(self.store.receivers)} receivers, seed {self.seed}, {self.store.rules}>"
 
 
 @st.composite
@@ -91,7 +97,8 @@ def scenes(draw: Any) -> Scene:
             rows += tap(store, tag, role, tenths / 10)
     heard = [row for row in rows.readings if rng.random() < 0.4] or rows.readings[:1]
     samples = _samples(rng, end_s) if has_shelf else []
-    return Scene(store=store, rows=Rows(readings=heard, taps=rows.taps, samples=samples), seed=seed)
+    rows = Rows(readings=heard, taps=rows.taps, samples=samples)
+    return Scene(store, rows, seed)
 
 
 def _samples(rng: random.Random, end_s: float) -> list[tuple[int, int, float]]:
@@ -103,7 +110,11 @@ def _samples(rng: random.Random, end_s: float) -> list[tuple[int, int, float]]:
 
 
 SLOW = settings(
-    max_examples=24, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+    max_examples=16,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow],
+    database=None,
 )
 
 
@@ -144,6 +155,48 @@ def test_ids_repetitions_and_time_going_on_change_nothing(scene: Scene) -> None:
     for name in ("shelf_stock", "sensor_health"):  # a plate that says nothing more is silent
         later[name] = expected[name]
     assert_equal(expected, later, "the engine ran on after the last row")
+
+
+@given(scenes(), st.lists(st.integers(0, 60), min_size=1, max_size=8))
+@settings(SLOW, max_examples=8)
+def test_checkpoints_change_nothing(scene: Scene, waits: list[int]) -> None:
+    """Save and restore every few steps, with rows shuffled within the lateness and twice."""
+    store, rows = scene.store, scene.rows
+    expected = whole(store, rows)
+    rng = random.Random(scene.seed)
+    lateness_ns = round(store.rules.lateness_s * SECOND)
+    step_ns = rng.choice([SECOND // 4, SECOND])
+    coming = [
+        (row[0] + rng.randint(0, lateness_ns), kind, row) for kind, row in rows.arrivals() * 2
+    ]
+    rng.shuffle(coming)
+    bench = Restored(store, rows.tags())
+    coming.sort(key=lambda arrival: arrival[0] // step_ns)
+    pause = itertools.cycle(waits)
+    left = next(pause)
+    for step, mine in itertools.groupby(coming, lambda arrival: arrival[0] // step_ns):
+        bench.add([(kind, row) for _, kind, row in mine])
+        bench.advance((step + 1) * step_ns - lateness_ns)
+        left -= 1
+        if left < 0:
+            bench.go_on_elsewhere()
+            left = next(pause)
+    bench.go_on_elsewhere()
+    assert_equal(expected, bench.finish(), f"restored every {waits} steps of {step_ns} ns")
+    assert bench.late == 0
+
+
+class Restored(Bench):
+    """An engine that is now and then replaced by what its checkpoint gives."""
+
+    def go_on_elsewhere(self) -> None:
+        """Save the engine, forget it, and restore it with the tags' names as they were."""
+        grid = build_cells(self.store)
+        names = list(self.names)
+        self.engine = restore(
+            save(self.engine), self.store, radio_map_from_geometry(self.store, grid),
+            name_of=lambda ids: [names[i] for i in ids.tolist()], grid=grid,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("step_ns", [SECOND // 4, 7 * SECOND])

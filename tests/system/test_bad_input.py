@@ -201,7 +201,7 @@ def test_a_header_alone_is_done(folder):
     write_readings(folder / "readings.csv", [])
     done = fanous(folder, *ANALYZE, "--format", "csv")
     assert 0 == done.returncode
-    assert 9 == len(list((folder / "out").glob("*.csv")))
+    assert 12 == len(list((folder / "out").glob("*.csv")))
     assert all(1 == path.read_text().count("\n") for path in (folder / "out").glob("*.csv"))
 
 

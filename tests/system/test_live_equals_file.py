@@ -106,7 +106,7 @@ def test_the_gateway_gives_the_rows_of_the_file_analysis(recording, tmp_path):
     write_positions(live, parts, store, names, kind="csv")
     for name, content in expected.items():
         assert content == (live / name).read_bytes(), name
-    assert len(expected) == 9
+    assert len(expected) == 12
     assert out.visits
     assert out.shelf_events
     assert found["dwell"] == len(out.dwells)

@@ -24,6 +24,8 @@ MARGIN_LIVE, MARGIN_FINAL = 0.2, 0.35
 
 AHEAD = 3
 """Following ticks that the corrected decision looks at."""
+FLOOR_LEAST = np.float32(1e-6)
+"""Less of a belief on a floor has no place there."""
 NEXT_SHARE = np.float32(0.25)
 """Share of the next tick in the corrected masses."""
 
@@ -40,16 +42,24 @@ class Layers:
     zones : per layer, shape (zones of the layer,), int16, index into `Store.zones`
     cell_m : float [m], edge of a cell, whose own spread counts into sigma
     p_most : float [0-1], most that is published as a zone's probability
+    floor_of : shape (zones of the store,), uint8, floor of each zone; None with one floor
     """
 
     zones: tuple[I16, ...]
     cell_m: float
     p_most: float = 1.0
+    floor_of: NDArray[np.uint8] | None = None
 
     def to_store_zone(self, layer: int, decided: I16) -> I16:
         """Translate decisions within a layer to zones of the store, -1 = in none."""
         table = np.concatenate([self.zones[layer], [-1, -1]]).astype(np.int16)
         return table[decided]
+
+    def to_floor(self, zone: I16, floor: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the floor of zones of the store; of places in none, what is given."""
+        if self.floor_of is None or not len(self.floor_of):
+            return floor
+        return np.where(zone >= 0, self.floor_of[zone], floor)
 
 
 def decide(
@@ -165,6 +175,7 @@ class Block:
         self.decided = np.full((2, count, lanes), UNDECIDED, np.int16)
         self.place = np.full((2, ring, 3, lanes), np.nan, np.float32)
         self.floor = np.zeros((2, ring, lanes), np.uint8)
+        self.stands_on = np.full((2, lanes), UNDECIDED, np.int16)
         self.zone = np.full((2, ring, count, lanes), UNDECIDED, np.int16)
         self.zone_p = np.zeros((2, ring, count, lanes), np.float32)
         self.reach = np.zeros((ring, shelves, lanes), np.float32)
@@ -177,6 +188,7 @@ class Block:
     def forget(self, lane: int) -> None:
         """Start a lane for a new tag: without a decision, and never near a shelf."""
         self.decided[:, :, lane] = UNDECIDED
+        self.stands_on[:, lane] = UNDECIDED
         self.reach[:, :, lane] = 0.0
         self.stands_for[:, lane] = 0.0
 
@@ -199,9 +211,9 @@ class Block:
         evidence : shape (lanes,), bool, heard or tapped in this tick
         """
         slot = tick % self.ring
-        self._keep_place(LIVE, slot, readout)
         for layer, mass in enumerate(self.masses(readout)):
             self._keep_zone(LIVE, slot, layer, [mass], evidence, None)
+        self._keep_place(LIVE, slot, readout, evidence)
         self.live_tick_of[slot] = tick
 
     def record_final(
@@ -225,7 +237,6 @@ class Block:
         last : shape (lanes,), int64, last tick with evidence so far
         """
         slot = tick % self.ring
-        self._keep_place(FINAL, slot, readout)
         ticks = max(1, len(masses) - 1)
         counts = (tick + np.arange(ticks)[:, None]) <= last
         for layer in range(len(self._layers.zones)):
@@ -236,6 +247,7 @@ class Block:
                 for now, then in itertools.pairwise(by_tick)
             ]
             self._keep_zone(FINAL, slot, layer, mixed or by_tick, evidence, counts)
+        self._keep_place(FINAL, slot, readout, evidence)
         reach = readout[self._place_rows + self._zones :]
         self.reach[slot] = np.where(present, reach, 0.0)
         self.final_tick_of[slot] = tick
@@ -264,8 +276,10 @@ class Block:
         found: F32 = self.reach[slot, shelf]
         return found
 
-    def _keep_place(self, stage: int, slot: int, readout: F32) -> None:
-        x, y, xx, yy = self._moments(readout, stage, slot)
+    def _keep_place(
+        self, stage: int, slot: int, readout: F32, evidence: NDArray[np.bool_]
+    ) -> None:
+        x, y, xx, yy = self._moments(readout, stage, slot, evidence)
         variance = np.maximum(xx - x * x, 0) + np.maximum(yy - y * y, 0)
         place = self.place[stage, slot]
         np.add(x, self._origin[0], out=place[0])
@@ -290,13 +304,27 @@ class Block:
         shown = np.minimum(published_p(mass), np.float32(self._layers.p_most))
         self.zone_p[stage, slot, layer] = shown
 
-    def _moments(self, readout: F32, stage: int, slot: int) -> F32:
-        """Return x, y, x² and y² of the most probable floor, shape (4, lanes)."""
+    def _moments(
+        self, readout: F32, stage: int, slot: int, evidence: NDArray[np.bool_]
+    ) -> F32:
+        """Return x, y, x² and y² on the floor of the zone in layer main, shape (4, lanes).
+
+        In no zone the floor is decided as zones are, so that it does not flap on stairs.
+        """
         if self._floors == 1:
             return readout[:4]
         by_floor = readout[: self._place_rows].reshape(self._floors, -1, self.lanes)
-        floor = by_floor[:, 0].argmax(0)
-        self.floor[stage, slot] = floor
-        chosen = by_floor[floor, :, np.arange(self.lanes)].T
-        found: F32 = chosen[1:] / np.maximum(chosen[0], np.float32(1e-9))
+        margin = MARGIN_LIVE if stage == LIVE else MARGIN_FINAL
+        before = self.stands_on[stage]
+        decided = decide(
+            [by_floor[:, 0]], before, margin=margin, may_change=evidence | (before < 0)
+        )
+        zone = self._layers.to_store_zone(0, self.decided[stage, 0])
+        floor = self._layers.to_floor(zone, decided.astype(np.uint8))
+        self.stands_on[stage] = self.floor[stage, slot] = floor
+        lanes = np.arange(self.lanes)
+        # After a silence a zone may be held that nothing speaks for any more.
+        there = by_floor[floor, 0, lanes] > FLOOR_LEAST
+        chosen = by_floor[np.where(there, floor, by_floor[:, 0].argmax(0)), :, lanes].T
+        found: F32 = chosen[1:] / chosen[0]
         return found

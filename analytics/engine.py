@@ -19,6 +19,7 @@ from analytics.filter_model import TAP_NATS, build_model
 from analytics.lanes import Lanes
 from analytics.levels import TickLevels, rssi_tenths
 from analytics.live_view import Live, live_view
+from analytics.position_rows import floors_of_zones
 from analytics.presence import (
     PRESENCE_S,
     Presence,
@@ -98,6 +99,7 @@ class Engine:
             ),
             cell_m=grid.cell_m,
             p_most=P_MOST_GEOMETRY if radio_map.source == "geometry" else 1.0,
+            floor_of=floors_of_zones(store),
         )
         ring = self._look_back + self._park_after + self._hold + self._emit_every + 8
         self._lanes = Lanes(model, self._layers, depth=self._look_back, ring=ring, most=LANES_MOST)

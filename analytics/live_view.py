@@ -21,6 +21,7 @@ class Live:
     tag : shape (n,), int32
     zone : shape (n,), int16, index into `Store.zones` in layer main, -1 = in none
     zone_p, x_m, y_m, sigma_m : shape (n,), float32
+    floor : shape (n,), uint8, index into `Store.floors`
     people : zone id to tags in it, all layers
     queues : zone id to tags in it, zones of kind queue
     """
@@ -32,6 +33,7 @@ class Live:
     x_m: NDArray[np.float32]
     y_m: NDArray[np.float32]
     sigma_m: NDArray[np.float32]
+    floor: NDArray[np.uint8]
     people: dict[str, int]
     queues: dict[str, int]
 
@@ -59,11 +61,14 @@ def live_view(
         zone = layers.to_store_zone(0, block.decided[LIVE, 0, here])
         place = np.round(block.place[LIVE, slot][:, here], 2)
         zone_p = np.round(block.zone_p[LIVE, slot, 0, here], 3)
-        parts.append((seats.tag[seat[here]], zone, zone_p, *place))
+        floor = layers.to_floor(zone, block.floor[LIVE, slot, here])
+        parts.append((seats.tag[seat[here]], zone, floor, zone_p, *place))
     if not parts:
-        none = np.empty(0, np.float32)
-        parts = [(np.empty(0, np.int32), np.empty(0, np.int16), none, none, none, none)]
-    tag, zone_of, p, x, y, sigma = (np.concatenate(column) for column in zip(*parts, strict=True))
+        none, nowhere = np.empty(0, np.float32), np.empty(0, np.int16)
+        parts = [(np.empty(0, np.int32), nowhere, nowhere, none, none, none, none)]
+    tag, zone_of, floor_of, p, x, y, sigma = (
+        np.concatenate(column) for column in zip(*parts, strict=True)
+    )
     people = {zone.id: int(n) for zone, n in zip(store.zones, counts, strict=True)}
     return Live(
         t_ns=(tick + 1) * store.rules.tick_ns,
@@ -73,6 +78,7 @@ def live_view(
         x_m=x.astype(np.float32),
         y_m=y.astype(np.float32),
         sigma_m=sigma.astype(np.float32),
+        floor=floor_of.astype(np.uint8),
         people=people,
         queues={zone.id: people[zone.id] for zone in store.zones if zone.kind == "queue"},
     )

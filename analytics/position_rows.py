@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from analytics.blocks import FINAL, LIVE, Block, Layers
 from analytics.rows import Positions
+from analytics.store import Store
 
 KNOWN, UNKNOWN, OUTSIDE = 0, 1, 2
 STAGES = (LIVE, FINAL)
@@ -80,6 +81,13 @@ def first_of(said: Said, n: int) -> Said:
     )
 
 
+def floors_of_zones(store: Store) -> NDArray[np.uint8] | None:
+    """Return the floor of each zone, shape (zones,); None with one floor."""
+    if len(store.floors) == 1:
+        return None
+    return np.array([store.floor_index(zone.floor) for zone in store.zones], np.uint8)
+
+
 class PositionRows:
     """Collects stretches of the positions table.
 
@@ -111,7 +119,7 @@ class PositionRows:
                 state = np.where(known, np.where(zone >= 0, KNOWN, OUTSIDE), UNKNOWN)
                 zone_p = np.where(known, said.zone_p[stage, layer], np.nan)
                 which = (np.full(len(tick), stage, np.uint8), np.full(len(tick), layer, np.uint16))
-                floor = said.floor[stage]
+                floor = self._layers.to_floor(zone, said.floor[stage])
                 self._parts.append((tick, tag, *which, zone, state, floor, zone_p, *place))
 
     def add_unknown(self, tick: I64, tag: int) -> None:

@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 
 from analytics.cells import CellGrid
 from analytics.filter_model import REFERENCE_DBM
-from analytics.radio_map import NOISE_GEOMETRY_DB, NOISE_SURVEY_DB, P0_DBM, TAG_HEIGHT_M, RadioMap
+from analytics.radio_map import (
+    NOISE_GEOMETRY_DB,
+    NOISE_SURVEY_DB,
+    P0_DBM,
+    RadioMap,
+    floor_losses,
+    ten_log_distances,
+)
 from analytics.store import Store
 from analytics.traffic import Traffic
 from analytics.traffic_pass import (
@@ -57,6 +64,8 @@ TICKS_LEAST = 60
 TICKS_MOST = 100_000
 """More ticks of traffic are thinned to this: time and memory stay bounded."""
 HELD_OUT = 0.2
+_ELSEWHERE_M = 1e6
+"""Further than any place on the same floor."""
 
 Tell = Callable[[float], None]
 
@@ -72,6 +81,7 @@ class Learned:
     receiver : shape (n,), int16, index into `Store.receivers`
     residual_db : shape (n,), float64 [dB], mean level there less what the anchor says
     weight : shape (n,), float64, expected levels behind it
+    floor : shape (n,), int16, index into `Store.floors`; None if all are on the first
     """
 
     p0_dbm: F64 | None
@@ -81,6 +91,12 @@ class Learned:
     receiver: NDArray[np.int16]
     residual_db: F64
     weight: F64
+    floor: NDArray[np.int16] | None = None
+
+    @property
+    def on_floor(self) -> NDArray[np.int16]:
+        """Floor of each residual, shape (n,), int16."""
+        return np.zeros(len(self.x_m), np.int16) if self.floor is None else self.floor
 
 
 def radio_map_of_law(store: Store, grid: CellGrid, p0_dbm: F64, exponent: F64) -> RadioMap:
@@ -92,7 +108,7 @@ def radio_map_of_law(store: Store, grid: CellGrid, p0_dbm: F64, exponent: F64) -
     p0_dbm : shape (receivers,), power at one metre [dBm]
     exponent : shape (receivers,), path-loss exponent
     """
-    law = p0_dbm - exponent * _ten_log_distance(store, grid)
+    law = p0_dbm - exponent * ten_log_distances(store, grid) - floor_losses(store, grid.floor)
     return RadioMap(
         mean_dbm=law,
         sd_db=np.full(law.shape, LAW_SD_DB),
@@ -126,6 +142,7 @@ def apply_learned(
     if anchor is None:
         raise ValueError("what traffic has taught has no anchor: neither a survey nor a law")
     mean, sd = anchor.mean_dbm.copy(), anchor.sd_db.copy()
+    here = _Places(x_m=grid.x_m, y_m=grid.y_m, floor=grid.floor)
     mean_db = _mean_residuals(known, mean.shape[1])
     usual_db = float(np.nanmedian(mean_db)) if np.isfinite(mean_db).any() else 0.0
     for r in range(mean.shape[1]):
@@ -136,8 +153,9 @@ def apply_learned(
             wide = _spread_m(places, known.weight[at]) >= SHIFT_SPREAD_M
             moved = wide and abs(mean_db[r] - usual_db) >= SHIFT_SEEN_DB
             extra, spread = _krige(
-                places, known.residual_db[at], noise, grid, sd_db, length_m, shift_db * moved
-            )
+                _Places(x_m=known.x_m[at], y_m=known.y_m[at], floor=known.on_floor[at]),
+                known.residual_db[at], noise, here, sd_db, length_m, shift_db * moved,
+            )  # fmt: skip
             mean[:, r] += extra
             sd[:, r] = np.minimum(sd[:, r], spread)
     return dataclasses.replace(anchor, mean_dbm=mean, sd_db=sd, source="learned")
@@ -197,7 +215,7 @@ def learn_alone(
     alike: nothing but that keeps tracks from the walls, where a stronger tag would be.
     """
     walk = Walk(grid, tick_s=store.rules.tick_s)
-    distance = _ten_log_distance(store, grid)
+    distance, loss = ten_log_distances(store, grid), floor_losses(store, grid.floor)
     usual = walk.prior[:, 0].astype(np.float64) @ distance
     start = np.array([P0_DBM + receiver.offset_db for receiver in store.receivers])
     slope = np.full(len(start), EXPONENT_START)
@@ -217,14 +235,15 @@ def learn_alone(
     # The first map is wrong by more than a tick's noise: it must not be believed too much.
     heard = heard_under(dataclasses.replace(law, noise_db=NOISE_GEOMETRY_DB), None)
     for turn in range(OFFSET_ROUNDS):
-        shift, _ = _fitted(heard, start - slope * distance, distance - usual, 0.0)
+        shift, _ = _fitted(heard, start - slope * distance - loss, distance - usual, 0.0)
         p0 = _for_the_unheard(start + shift, start, heard)
         if turn < OFFSET_ROUNDS - 1:
             heard = heard_under(radio_map_of_law(store, grid, p0, slope), None)
     middle = p0
     for _ in range(SLOPE_ROUNDS):
         heard = heard_under(radio_map_of_law(store, grid, p0, exponent), heard)
-        shift, tilt = _fitted(heard, middle - slope * distance, distance - usual, SLOPE_SD)
+        before = middle - slope * distance - loss
+        shift, tilt = _fitted(heard, before, distance - usual, SLOPE_SD)
         exponent = slope + tilt
         p0 = _for_the_unheard(middle + shift + tilt * usual, middle, heard)
     law = radio_map_of_law(store, grid, p0, exponent)
@@ -281,6 +300,8 @@ def moved_db(before: RadioMap, after: RadioMap, grid: CellGrid, known: Learned) 
                 np.subtract.outer(known.x_m[at], grid.x_m),
                 np.subtract.outer(known.y_m[at], grid.y_m),
             )
+            # The nearest cell of the same floor; if the plan has none left there, of any.
+            far += _ELSEWHERE_M * np.not_equal.outer(known.on_floor[at], grid.floor)
             moved[r] = np.average(change[far.argmin(axis=1), r], weights=known.weight[at])
     return moved - np.nanmedian(moved) if np.isfinite(moved).any() else moved
 
@@ -306,6 +327,7 @@ def _residuals(heard: Heard, grid: CellGrid, anchor: RadioMap) -> Learned:
         receiver=receiver.astype(np.int16),
         residual_db=level - anchor.mean_dbm[cell, receiver],
         weight=weight,
+        floor=grid.floor[cell],
     )
 
 
@@ -351,37 +373,39 @@ def _spread_m(places: F64, weight: F64) -> float:
     return float(np.sqrt(np.average(off, weights=weight)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Places:
+    """Places with their floors."""
+
+    x_m: F64
+    y_m: F64
+    floor: NDArray[np.int16]
+
+
 def _krige(
-    places: F64,
+    places: _Places,
     residual: F64,
     noise: F64,
-    grid: CellGrid,
+    targets: _Places,
     sd_db: float,
     length_m: float,
     shift_db: float,
 ) -> tuple[F64, F64]:
-    """Return the residual in each cell, as a common shift and a process, and its deviation."""
+    """Return the residual at targets, as a common shift and a process, and its deviation.
 
-    def kernel(a: F64, b: F64) -> F64:
-        d = np.hypot(*(np.subtract.outer(a[:, i], b[:, i]) for i in (0, 1)))
+    A receiver that shifted did so for all floors; the process of each floor is its own.
+    """
+
+    def kernel(a: _Places, b: _Places) -> F64:
+        d = np.hypot(np.subtract.outer(a.x_m, b.x_m), np.subtract.outer(a.y_m, b.y_m))
         s = np.sqrt(3.0) * d / length_m
-        covariance: F64 = sd_db**2 * (1 + s) * np.exp(-s) + shift_db**2
+        same = np.equal.outer(a.floor, b.floor)
+        covariance: F64 = same * (sd_db**2 * (1 + s) * np.exp(-s)) + shift_db**2
         return covariance
 
     k = kernel(places, places)
     k[np.diag_indices_from(k)] += noise
-    cross = kernel(np.stack([grid.x_m, grid.y_m], axis=1), places)
+    cross = kernel(targets, places)
     solved = np.linalg.solve(k, np.concatenate([residual[:, None], cross.T], axis=1))
     variance = sd_db**2 + shift_db**2 - np.einsum("ij,ji->i", cross, solved[:, 1:])
     return cross @ solved[:, 0], np.sqrt(np.maximum(variance, 0.0))
-
-
-def _ten_log_distance(store: Store, grid: CellGrid) -> F64:
-    place = np.array([receiver.position_m for receiver in store.receivers])
-    d2 = (
-        np.subtract.outer(grid.x_m, place[:, 0]) ** 2
-        + np.subtract.outer(grid.y_m, place[:, 1]) ** 2
-        + (TAG_HEIGHT_M - place[:, 2]) ** 2
-    )
-    distance: F64 = 10 * np.log10(np.maximum(np.sqrt(d2), 0.3))
-    return distance

@@ -28,6 +28,7 @@ class LivePicture:
 
     def __init__(self, store: Store) -> None:
         self._zones = [zone.id for zone in store.zones]
+        self._floors = [floor.id for floor in store.floors]
         self._empty = {zone.id: 0 for zone in store.zones if zone.layer == "main"}
         self._state: dict[str, Any] = {
             "t_ns": 0,
@@ -50,6 +51,10 @@ class LivePicture:
         tags : the names of its ids
         """
         names = tags.names(np.asarray(live.tag, dtype=np.int32))
+        # With one floor a tag has no floor, as the contract says.
+        floors: list[dict[str, str]] = [{} for _ in names]
+        if len(self._floors) > 1:
+            floors = [{"floor": self._floors[at]} for at in _list(live.floor)]
         columns = zip(
             names,
             _list(live.zone),
@@ -57,6 +62,7 @@ class LivePicture:
             _list(live.x_m, 2),
             _list(live.y_m, 2),
             _list(live.sigma_m, 2),
+            floors,
             strict=True,
         )
         self._state = {
@@ -71,8 +77,9 @@ class LivePicture:
                     "x_m": x_m,
                     "y_m": y_m,
                     "sigma_m": sigma_m,
+                    **floor,
                 }
-                for tag, zone, zone_p, x_m, y_m, sigma_m in columns
+                for tag, zone, zone_p, x_m, y_m, sigma_m, floor in columns
             ],
         }
 

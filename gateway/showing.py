@@ -197,9 +197,27 @@ def store_object(store: Store) -> dict[str, Any]:
         "name": store.name,
         "timezone": store.timezone,
         "outline_m": store.outline_m,
+        "floors": [
+            {
+                "id": floor.id,
+                "name": floor.name or floor.id,
+                "level_m": floor.level_m,
+                "outline_m": store.outline_of(floor.id),
+            }
+            for floor in store.floors
+        ],
+        "connections": [
+            {
+                "id": connection.id,
+                "kind": connection.kind,
+                "ends": [{"floor": end.floor, "rect_m": end.rect_m} for end in connection.ends],
+            }
+            for connection in store.connections
+        ],
         "cell_m": store.cell_m,
         "tick_s": store.rules.tick_s,
         "obstacles": [obstacle.polygon_m for obstacle in store.obstacles],
+        "obstacle_floors": [obstacle.floor for obstacle in store.obstacles],
         "zones": [
             {
                 "id": zone.id,
@@ -207,17 +225,20 @@ def store_object(store: Store) -> dict[str, Any]:
                 "kind": zone.kind,
                 "layer": zone.layer,
                 "polygon_m": zone.polygon_m,
+                "floor": zone.floor,
             }
             for zone in store.zones
         ],
         "receivers": [
-            {"id": r.id, "position_m": r.position_m, "agent": r.agent} for r in store.receivers
+            {"id": r.id, "position_m": r.position_m, "agent": r.agent, "floor": r.floor}
+            for r in store.receivers
         ],
         "shelves": [
             {
                 "id": shelf.id,
                 "zone": shelf.zone,
                 "rect_m": shelf.rect_m,
+                "floor": shelf.floor,
                 "products": [
                     {"gtin": p.gtin, "name": p.name, "unit_g": p.unit_g} for p in shelf.products
                 ],

@@ -80,6 +80,9 @@ def write_positions(
 ) -> int:
     """Write the positions table, sorted by time, tag, layer and stage.
 
+    In a store with several floors there is a last column `floor`, empty where `zone_state` is
+    unknown.
+
     Parameters
     ----------
     directory : exists
@@ -116,6 +119,10 @@ def write_positions(
         "y_m": _decimals(joined["y_m"], 2),
         "sigma_m": _decimals(joined["sigma_m"], 2),
     }
+    if len(store.floors) > 1:
+        is_unknown = joined["zone_state"] == ZONE_STATES.index("unknown")
+        floor = np.where(is_unknown, -1, joined["floor"].astype(np.int32))
+        columns["floor"] = _coded(floor, [each.id for each in store.floors])
     _write(directory, "positions", columns, kind)
     return len(order)
 

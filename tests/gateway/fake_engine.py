@@ -137,6 +137,7 @@ class FakeEngine:
             x_m=ones,
             y_m=ones,
             sigma_m=ones * np.nan,
+            floor=np.zeros(len(tags), dtype=np.uint8),
             people={self.store.zones[0].id: len(tags)},
             queues={},
         )

@@ -83,14 +83,19 @@ class Departures:
     def free_ended(self, out: Output) -> None:
         """Close visits whose end is settled, and empty the seats of those who left."""
         seats = self._seats
-        for seat, cuts in list(self._settling.cuts.items()):
-            if cuts[-1] >= seats.last[seat] and seats.settled[seat] >= seats.last[seat]:
-                del self._settling.cuts[seat]
-                self._settling.close(seat, out)
-                lane, decided = int(seats.lane[seat]), seats.decided[LIVE, :, seat]
-                if lane >= 0:
-                    block = self._lanes.block_of(lane)
-                    decided = block.decided[LIVE, :, lane - block.base]
-                    self._lanes.release(lane)
-                out.zone_changes += self._changes.gone(seats, seat, decided)
-                seats.release(seat)
+        ended = [
+            seat
+            for seat, cuts in self._settling.cuts.items()
+            if cuts[-1] >= seats.last[seat] and seats.settled[seat] >= seats.last[seat]
+        ]
+        for seat in ended:
+            del self._settling.cuts[seat]
+        self._settling.close(ended, out)
+        for seat in ended:
+            lane, decided = int(seats.lane[seat]), seats.decided[LIVE, :, seat]
+            if lane >= 0:
+                block = self._lanes.block_of(lane)
+                decided = block.decided[LIVE, :, lane - block.base]
+                self._lanes.release(lane)
+            out.zone_changes += self._changes.gone(seats, seat, decided)
+            seats.release(seat)

@@ -162,20 +162,24 @@ class DwellMachine:
     def _ended(self, seat: NDArray[np.int64]) -> list[Stay]:
         first, last = self._ticks[0, seat], self._ticks[1, seat]
         long_enough = (last - first + 1) * self._tick_s >= self._least
-        kept = (self._zone[seat] != NOWHERE) & long_enough
-        stays = []
-        for at in seat[kept].tolist():
-            ticks, p, spread, readings = self._sums[:, at].tolist()
-            variance = 1 / 6 + _CORRELATED_TICKS * spread
-            stays.append(
-                Stay(
-                    seat=at,
-                    zone=int(self._zone[at]),
-                    first=int(self._ticks[0, at]),
-                    last=int(self._ticks[1, at]),
-                    confidence=round(p / max(ticks, 1), 3),
-                    sigma_s=round(self._tick_s * float(variance) ** 0.5, 2),
-                    readings=int(readings),
-                )
+        at = seat[(self._zone[seat] != NOWHERE) & long_enough]
+        if not len(at):
+            return []
+        ticks, p, spread, readings = self._sums[:, at]
+        confidence = np.round(p / np.maximum(ticks, 1), 3)
+        sigma_s = np.round(self._tick_s * np.sqrt(1 / 6 + _CORRELATED_TICKS * spread), 2)
+        columns = (at, self._zone[at], *self._ticks[:2, at], confidence, sigma_s)
+        return [
+            Stay(
+                seat=where,
+                zone=zone,
+                first=begin,
+                last=end,
+                confidence=sure,
+                sigma_s=unsure_s,
+                readings=int(count),
             )
-        return stays
+            for where, zone, begin, end, sure, unsure_s, count in zip(
+                *(column.tolist() for column in (*columns, readings)), strict=True
+            )
+        ]

@@ -64,10 +64,10 @@ def said_of(block: Block, local: int, ticks: I64) -> Said:
     """Return what a block said of one lane in some ticks."""
     slots = ticks % block.ring
     return Said(
-        place=np.moveaxis(block.place[..., local][:, slots], 1, 2),
+        place=block.place[..., local][:, slots].swapaxes(1, 2),
         floor=block.floor[..., local][:, slots],
-        zone=np.moveaxis(block.zone[..., local][:, slots], 1, 2),
-        zone_p=np.moveaxis(block.zone_p[..., local][:, slots], 1, 2),
+        zone=block.zone[..., local][:, slots].swapaxes(1, 2),
+        zone_p=block.zone_p[..., local][:, slots].swapaxes(1, 2),
     )
 
 

@@ -142,27 +142,20 @@ class Settling:
             for stay in machine.expire(tick, quiet):
                 self._book(stay, out)
 
-    def close(self, seat: int, out: Output) -> None:
-        """End a seat's visit; everything up to its last evidence is settled."""
+    def close(self, seats: list[int], out: Output) -> None:
+        """End the visits of some seats; everything up to their last evidence is settled."""
+        if not seats:
+            return
         for machine in self._machines:
-            for stay in machine.end(np.array([seat])):
+            for stay in machine.end(np.array(seats)):
                 self._book(stay, out)
-        self._held.pop(seat, None)
-        self._is_open[seat] = False
-        self._confirm_at[seat] = _NEVER
-        visit = self.visits.pop(seat, None)
-        if visit is not None:
-            visit.last = int(self._last[seat])
-            self._walks.end(seat, visit)
-            taps = self.taps.pop(seat, [])
-            visit.taps = sum(visit.first <= tick <= visit.last for tick in taps)
-            later = [tick for tick in taps if tick > visit.last]
-            if later:
-                self.taps[seat] = later
-            if visit.confirmed:
-                self.closing.append(visit)
-            else:
-                self.pass_bys += 1
+        self._is_open[seats] = False
+        self._confirm_at[seats] = _NEVER
+        for seat in seats:
+            self._held.pop(seat, None)
+            visit = self.visits.pop(seat, None)
+            if visit is not None:
+                self._close_visit(seat, visit)
 
     def book(self, seat: int, tag: str, tick: int, event: ShelfEvent) -> None:
         """Count a shelf event in the visit of its person."""
@@ -225,7 +218,7 @@ class Settling:
                 self.cuts[seat] = later
             else:
                 del self.cuts[seat]
-            self.close(seat, out)
+            self.close([seat], out)
         for block, at, local in self._by_block(now[~self._is_open[now]]):
             begin = at[block.age[tick % block.ring, local] == 0]
             self._walks.begin(begin)
@@ -233,6 +226,19 @@ class Settling:
             self._confirm_at[begin] = tick + self._least - 1
             for seat in begin.tolist():
                 self.visits[seat] = self.rows.open(self._seats.names[seat], tick)
+
+    def _close_visit(self, seat: int, visit: OpenVisit) -> None:
+        visit.last = int(self._last[seat])
+        taps = self.taps.pop(seat, [])
+        visit.taps = sum(visit.first <= tick <= visit.last for tick in taps)
+        later = [tick for tick in taps if tick > visit.last]
+        if later:
+            self.taps[seat] = later
+        if visit.confirmed:
+            self._walks.end(seat, visit)
+            self.closing.append(visit)
+        else:
+            self.pass_bys += 1
 
     def _confirm(self, seat: int, out: Output) -> None:
         """From now on a visit is more than a pass-by."""

@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # One thread per BLAS: results then do not depend on the number of cores.
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: demo test check bench bench-peers servers
+.PHONY: demo test check bench bench-peers docs servers
 
 demo: .venv/.demo ## a shop at work on a web page; ARGS="--for 40 --headless --json"
 	@$(BIN)/fanous demo $(ARGS)
@@ -26,6 +26,9 @@ bench: .venv/.dev ## the figures of the README on this machine; ARGS="core --qui
 
 bench-peers: .venv-peers/.ready ## dwell sessions beside pandas, polars, trackintel, movingpandas
 	@POLARS_MAX_THREADS=1 PYTHONPATH=. .venv-peers/bin/python -m fanous bench dwell $(ARGS)
+
+docs: .venv/.dev ## the pictures of docs/positions.md
+	@$(BIN)/python benchmarks/pictures.py --out docs/images/positions $(ARGS)
 
 servers: ## mosquitto, influxd, chromium and dbus for the system tests, where apt may install them
 	@bash .ci/servers

@@ -163,7 +163,7 @@ class ReceiverWatch:
                 self._sum[:, r] = self._number[:, r] = 0
                 found.append(self._health(r, tick, float(offset[r]), float(share[r])))
         # Those that hear wrongly do harm, those that hear nothing do none: at least two stay.
-        out = [r for state in (WEAK, DEAF) for r, is_ in enumerate(self._state) if is_ == state]
+        out = [r for r, state in enumerate(self._state) if state == WEAK]
         self.use[:] = 1.0
         self.use[out[: max(0, len(self._names) - 2)]] = 0.0
         self._roll()

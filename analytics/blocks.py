@@ -276,9 +276,7 @@ class Block:
         found: F32 = self.reach[slot, shelf]
         return found
 
-    def _keep_place(
-        self, stage: int, slot: int, readout: F32, evidence: NDArray[np.bool_]
-    ) -> None:
+    def _keep_place(self, stage: int, slot: int, readout: F32, evidence: NDArray[np.bool_]) -> None:
         x, y, xx, yy = self._moments(readout, stage, slot, evidence)
         variance = np.maximum(xx - x * x, 0) + np.maximum(yy - y * y, 0)
         place = self.place[stage, slot]
@@ -304,9 +302,7 @@ class Block:
         shown = np.minimum(published_p(mass), np.float32(self._layers.p_most))
         self.zone_p[stage, slot, layer] = shown
 
-    def _moments(
-        self, readout: F32, stage: int, slot: int, evidence: NDArray[np.bool_]
-    ) -> F32:
+    def _moments(self, readout: F32, stage: int, slot: int, evidence: NDArray[np.bool_]) -> F32:
         """Return x, y, x² and y² on the floor of the zone in layer main, shape (4, lanes).
 
         In no zone the floor is decided as zones are, so that it does not flap on stairs.

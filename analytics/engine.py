@@ -16,7 +16,7 @@ from analytics.blocks import AHEAD, LIVE, NEVER_TICKS, Layers
 from analytics.cells import CellGrid, build_cells
 from analytics.departures import Departures
 from analytics.filter_model import TAP_NATS, build_model
-from analytics.lanes import Lanes
+from analytics.lanes import Lanes, lane_bytes, lanes_in_memory
 from analytics.levels import TickLevels, rssi_tenths
 from analytics.live_view import Live, live_view
 from analytics.position_rows import floors_of_zones
@@ -32,6 +32,7 @@ from analytics.rows import Output
 from analytics.seats import NEVER, Seats
 from analytics.settling import Settling
 from analytics.shelf import ShelfCore
+from analytics.state_size import StateSizes
 from analytics.store import Store
 from analytics.tallies import Tallies
 from analytics.tap_turns import in_order
@@ -43,7 +44,7 @@ from analytics.zone_changes import ZoneChanges
 HOLD_S = 10.0
 """Without evidence for this long, a place is unknown."""
 LANES_MOST = 16_384
-"""Tags followed at one time."""
+"""Tags followed at one time, or fewer, as memory allows (`analytics.lanes`)."""
 CLOSING_S = 20.0
 """A visit's row waits this long for shelf events of its last seconds."""
 EMIT_SHARE = 0.6
@@ -102,7 +103,9 @@ class Engine:
             floor_of=floors_of_zones(store),
         )
         ring = self._look_back + self._park_after + self._hold + self._emit_every + 8
-        self._lanes = Lanes(model, self._layers, depth=self._look_back, ring=ring, most=LANES_MOST)
+        each = lane_bytes(model, self._layers, depth=self._look_back, ring=ring)
+        most = min(LANES_MOST, lanes_in_memory(each))
+        self._lanes = Lanes(model, self._layers, depth=self._look_back, ring=ring, most=most)
         self._seats = Seats(len(self._layers.zones))
         self._tallies = Tallies(store, grid)
         self._settling = Settling(
@@ -124,6 +127,9 @@ class Engine:
             for point in store.tap_points
         ]
         self._levels = TickLevels(len(store.receivers))
+        self._sizes = StateSizes(
+            store, lane_bytes=each, by_lane=(self._watches, self._levels), hold=self._hold
+        )
         self._readings = TickBuffer(self._tick_ns)
         self._taps = TickBuffer(self._tick_ns)
         self._shelves = ShelfCore(store) if store.shelves else None
@@ -235,6 +241,10 @@ class Engine:
         self._emit_visits(1 << 62, out)
         self._tallies.advance(1 << 62, out)
         return out
+
+    def state_bytes(self) -> dict[str, int]:
+        """Return the bytes of a `followed_tag`, a `resting_tag`, and what is `fixed`."""
+        return self._sizes.of(self, lanes=len(self._lanes), seats=len(self._seats))
 
     def live(self) -> Live:
         """Return who is where at the end of the last closed tick."""

@@ -17,6 +17,44 @@ from analytics.tracker import Scratch
 FREE = -1
 _WIDTHS = (32, 96, 128, 256)
 """Lanes of the blocks; an idle block costs nothing, a wider one would leave the cache."""
+MEMORY_BYTES = 1 << 30
+"""What all lanes may take together; they take it only as tags arrive."""
+BELIEF_BYTES = 8
+"""Of these, what a cell takes in each tick of the lag: its belief and its likelihood."""
+LANES_LEAST = 256
+"""A store is served by at least so many, whatever they take."""
+
+
+def lane_bytes(model: Model, layers: Layers, *, depth: int, ring: int) -> int:
+    """Return what a lane takes: its beliefs of the last ticks, and what was said of it.
+
+    Parameters
+    ----------
+    model, layers, depth, ring : as for `Lanes`
+
+    Notes
+    -----
+    Counted on a block with one lane. Most of it is 8 bytes for each cell and tick of `depth`.
+    """
+    block = Block(model, layers, Scratch(model, 1), base=0, lanes=1, depth=depth, ring=ring)
+    own = (*vars(block).values(), *vars(block.tracker).values())
+    return sum(array.nbytes for array in own if isinstance(array, np.ndarray))
+
+
+def lanes_in_memory(bytes_each: int) -> int:
+    """Return how many lanes `MEMORY_BYTES` have room for: whole blocks, `LANES_LEAST` or more.
+
+    Parameters
+    ----------
+    bytes_each : int, what a lane takes
+
+    Examples
+    --------
+    >>> lanes_in_memory(30_000), lanes_in_memory(1 << 20), lanes_in_memory(1 << 30)
+    (35584, 1024, 256)
+    """
+    width = _WIDTHS[-1]
+    return max(LANES_LEAST, MEMORY_BYTES // max(bytes_each, 1) // width * width)
 
 
 class Lanes:

@@ -92,12 +92,12 @@ def pool_truths(truths: Iterable[Columns]) -> dict[str, NDArray[Any]]:
     Parameters
     ----------
     truths
-        tables of ``t_ns, tag, x_m, y_m`` and optionally ``zone``
+        tables of ``t_ns, tag, x_m, y_m`` and optionally ``zone, floor``
 
     Returns
     -------
-    truth : the same columns; ``zone`` holds None where a table does not say (no such column,
-        or nothing in it), "" for in no zone
+    truth : the same columns; ``zone`` and ``floor`` hold None where a table does not say (no
+        such column, or nothing in it), ``zone`` "" for in no zone
 
     Examples
     --------
@@ -110,15 +110,16 @@ def pool_truths(truths: Iterable[Columns]) -> dict[str, NDArray[Any]]:
     for table in truths:
         t_ns = np.asarray(table["t_ns"], np.int64)
         x_m, y_m = np.asarray(table["x_m"], np.float64), np.asarray(table["y_m"], np.float64)
-        zone = np.full(len(t_ns), None, dtype=object)
-        if "zone" in table and (np.asarray(table["zone"]) != "").any():
-            zone[:] = table["zone"]
+        zone, floor = (np.full(len(t_ns), None, dtype=object) for _ in range(2))
+        for name, column in (("zone", zone), ("floor", floor)):
+            if name in table and (np.asarray(table[name]) != "").any():
+                column[:] = table[name]
         tag = np.asarray(table["tag"], dtype=object)
         good = (t_ns >= 0) & np.isfinite(x_m) & np.isfinite(y_m) & (tag != "")
-        parts.append((t_ns[good], tag[good], x_m[good], y_m[good], zone[good]))
-    names = ("t_ns", "tag", "x_m", "y_m", "zone")
+        parts.append(tuple(column[good] for column in (t_ns, tag, x_m, y_m, zone, floor)))
+    names = ("t_ns", "tag", "x_m", "y_m", "zone", "floor")
     if not parts:
-        kinds = (np.int64, object, np.float64, np.float64, object)
+        kinds = (np.int64, object, np.float64, np.float64, object, object)
         return {name: np.zeros(0, kind) for name, kind in zip(names, kinds, strict=True)}
     return {
         name: np.concatenate(c) for name, c in zip(names, zip(*parts, strict=True), strict=True)
@@ -150,7 +151,7 @@ def score(
         ``t_ns`` int64 [ns], ``tag, stage, layer, zone, zone_state`` str,
         ``x_m, y_m`` float [m]
     truths
-        each ``t_ns, tag, x_m, y_m`` and optionally ``zone``; see `pool_truths`
+        each ``t_ns, tag, x_m, y_m`` and optionally ``zone, floor``; see `pool_truths`
     dwells
         ``tag, layer, zone`` str, ``start_ns, end_ns`` int64, ``dwell_s`` float; None: not
         judged
@@ -201,6 +202,7 @@ def score(
         zone=codes_of(truth["zone"], zone_codes),
         zones=zones,
         tick_ns=rules.tick_ns,
+        floor=truth["floor"],
     )
     has_zones = any(code >= 0 for code in zone_codes.values())
     shelf = shelf_figures(shelf_events, shelf_truth)

@@ -64,6 +64,7 @@ def truth_ticks(
     zone: Int,
     zones: Sequence[Zone],
     tick_ns: int,
+    floor: NDArray[np.object_] | None = None,
     gap_ns: int = TRUTH_GAP_NS,
 ) -> Ticks:
     """Interpolate the truth to the ends of ticks.
@@ -85,6 +86,8 @@ def truth_ticks(
         the zones that polygons decide between, of one layer
     tick_ns
         int [ns], > 0
+    floor
+        shape (n,), ids of floors, None or "" where the truth does not say; only polygons ask
     gap_ns
         int [ns]. Rows further apart have nothing between them.
 
@@ -114,6 +117,7 @@ def truth_ticks(
     chosen = order[fresh]
     t_ns, tag, zone = t_ns[chosen], tag[chosen], zone[chosen]
     x_m, y_m = x_m[chosen], y_m[chosen]
+    floor = np.full(len(t_ns), None, object) if floor is None else floor[chosen]
 
     linked = np.zeros(len(t_ns), np.bool_)
     linked[:-1] = (tag[1:] == tag[:-1]) & (t_ns[1:] - t_ns[:-1] <= gap_ns)
@@ -127,12 +131,15 @@ def truth_ticks(
     share = (tick * tick_ns - t_ns[row]) / length_ns
     x = x_m[row] + share * (x_m[after] - x_m[row])
     y = y_m[row] + share * (y_m[after] - y_m[row])
-    named = np.where(share <= 0.5, zone[row], zone[after])
-    found = np.where(named == BY_POLYGON, zone_at(x, y, zones), named)
+    nearer = np.where(share <= 0.5, row, after)
+    by_polygon = zone_at(x, y, zones, floor=floor[nearer])
+    found = np.where(zone[nearer] == BY_POLYGON, by_polygon, zone[nearer])
     return Ticks(tag=tag[row], tick=tick, x_m=x, y_m=y, zone=found)
 
 
-def zone_at(x_m: Float, y_m: Float, zones: Sequence[Zone]) -> Int:
+def zone_at(
+    x_m: Float, y_m: Float, zones: Sequence[Zone], *, floor: NDArray[np.object_] | None = None
+) -> Int:
     """Return the index of the zone that holds each point, `OUTSIDE` where none does.
 
     Parameters
@@ -142,8 +149,10 @@ def zone_at(x_m: Float, y_m: Float, zones: Sequence[Zone]) -> Int:
     y_m
         as x_m
     zones
-        zones of one layer; where zones of several floors lie over each other, the
-        first of the file wins, as a truth file names no floor
+        zones of one layer; where zones of several floors lie over each other and the floor
+        is not known, the first of the file wins
+    floor
+        shape (n,), ids of floors, None or "" where nobody knows
 
     Returns
     -------
@@ -151,7 +160,10 @@ def zone_at(x_m: Float, y_m: Float, zones: Sequence[Zone]) -> Int:
     """
     found = np.full(len(x_m), OUTSIDE, np.int64)
     for at in reversed(range(len(zones))):
-        found[points_in_polygon(x_m, y_m, zones[at].polygon_m)] = at
+        inside = points_in_polygon(x_m, y_m, zones[at].polygon_m)
+        if floor is not None:
+            inside &= (floor == zones[at].floor) | ~floor.astype(np.bool_)
+        found[inside] = at
     return found
 
 

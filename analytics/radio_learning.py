@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from analytics.cells import CellGrid
 from analytics.filter_model import REFERENCE_DBM
+from analytics.kriging import Places, krige
 from analytics.radio_map import (
     NOISE_GEOMETRY_DB,
     NOISE_SURVEY_DB,
@@ -142,7 +143,7 @@ def apply_learned(
     if anchor is None:
         raise ValueError("what traffic has taught has no anchor: neither a survey nor a law")
     mean, sd = anchor.mean_dbm.copy(), anchor.sd_db.copy()
-    here = _Places(x_m=grid.x_m, y_m=grid.y_m, floor=grid.floor)
+    here = Places(x_m=grid.x_m, y_m=grid.y_m, floor=grid.floor)
     mean_db = _mean_residuals(known, mean.shape[1])
     usual_db = float(np.nanmedian(mean_db)) if np.isfinite(mean_db).any() else 0.0
     for r in range(mean.shape[1]):
@@ -152,9 +153,10 @@ def apply_learned(
             noise = TICK_NOISE_DB2 / known.weight[at] + CELL_NOISE_DB2
             wide = _spread_m(places, known.weight[at]) >= SHIFT_SPREAD_M
             moved = wide and abs(mean_db[r] - usual_db) >= SHIFT_SEEN_DB
-            extra, spread = _krige(
-                _Places(x_m=known.x_m[at], y_m=known.y_m[at], floor=known.on_floor[at]),
-                known.residual_db[at], noise, here, sd_db, length_m, shift_db * moved,
+            extra, spread = krige(
+                Places(x_m=known.x_m[at], y_m=known.y_m[at], floor=known.on_floor[at]),
+                known.residual_db[at], noise, here,
+                sd_db=sd_db, length_m=length_m, shift_db=shift_db * moved,
             )  # fmt: skip
             mean[:, r] += extra
             sd[:, r] = np.minimum(sd[:, r], spread)
@@ -371,41 +373,3 @@ def _spread_m(places: F64, weight: F64) -> float:
     middle = np.average(places, axis=0, weights=weight)
     off = ((places - middle) ** 2).sum(axis=1)
     return float(np.sqrt(np.average(off, weights=weight)))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Places:
-    """Places with their floors."""
-
-    x_m: F64
-    y_m: F64
-    floor: NDArray[np.int16]
-
-
-def _krige(
-    places: _Places,
-    residual: F64,
-    noise: F64,
-    targets: _Places,
-    sd_db: float,
-    length_m: float,
-    shift_db: float,
-) -> tuple[F64, F64]:
-    """Return the residual at targets, as a common shift and a process, and its deviation.
-
-    A receiver that shifted did so for all floors; the process of each floor is its own.
-    """
-
-    def kernel(a: _Places, b: _Places) -> F64:
-        d = np.hypot(np.subtract.outer(a.x_m, b.x_m), np.subtract.outer(a.y_m, b.y_m))
-        s = np.sqrt(3.0) * d / length_m
-        same = np.equal.outer(a.floor, b.floor)
-        covariance: F64 = same * (sd_db**2 * (1 + s) * np.exp(-s)) + shift_db**2
-        return covariance
-
-    k = kernel(places, places)
-    k[np.diag_indices_from(k)] += noise
-    cross = kernel(targets, places)
-    solved = np.linalg.solve(k, np.concatenate([residual[:, None], cross.T], axis=1))
-    variance = sd_db**2 + shift_db**2 - np.einsum("ij,ji->i", cross, solved[:, 1:])
-    return cross @ solved[:, 0], np.sqrt(np.maximum(variance, 0.0))

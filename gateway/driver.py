@@ -127,6 +127,7 @@ class Driver:
         self._report = report
         self._tick_ns = store.rules.tick_ns
         self._visit_gap_ns = round(store.rules.visit_gap_s * 1e9)
+        self._floors = [floor.id for floor in store.floors]
         self._layer_main = store.layers.index("main") if "main" in store.layers else 0
         self._staff = frozenset(store.staff_tags)
         self._staff_seen: set[str] = set()
@@ -270,6 +271,7 @@ class Driver:
             t_ns=_joined(parts, "t_ns"),
             tag=[names[i] for i in at.tolist()],
             zone=_joined(parts, "zone"),
+            floor=[self._floors[at] for at in _joined(parts, "floor")],
             x_m=_joined(parts, "x_m"),
             y_m=_joined(parts, "y_m"),
         )

@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         required=True,
-        help="true positions: t_ns, tag, x_m, y_m and perhaps zone; several are pooled",
+        help="true positions: t_ns, tag, x_m, y_m and perhaps zone, floor; several are pooled",
     )
     parser.add_argument(
         "--shelf-truth", metavar="F", type=Path, help="true shelf events: t_ns, shelf, gtin, kind"
@@ -208,7 +208,7 @@ def _table(directory: Path, name: str, columns: Sequence[str]) -> Table | None:
 
 
 def _truth(path: Path) -> Table:
-    truth = read_columns(path, required=("t_ns", "tag", "x_m", "y_m"), optional=("zone",))
+    truth = read_columns(path, required=("t_ns", "tag", "x_m", "y_m"), optional=("zone", "floor"))
     usable = (truth["t_ns"] >= 0) & np.isfinite(truth["x_m"]) & np.isfinite(truth["y_m"])
     usable &= truth["tag"] != ""
     if not usable.all():
@@ -239,6 +239,13 @@ def _store(given: Path | None, summary: dict[str, Any], directory: Path) -> Stor
 
 
 def _remark_strange_zones(truths: list[Table], store: Store) -> None:
+    floors = {floor for truth in truths for floor in dict.fromkeys(truth.get("floor", ()))}
+    unknown = floors - {"", *(floor.id for floor in store.floors)}
+    if unknown:
+        _remark(
+            f"the truth names {len(unknown)} floors that the store does not have, for example "
+            f"'{min(unknown)}'; no zone is found there"
+        )
     told = {zone for truth in truths for zone in dict.fromkeys(truth.get("zone", ()))}
     strange = told - {"", *(zone.id for zone in store.zones if zone.layer == "main")}
     if strange:

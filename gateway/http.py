@@ -261,7 +261,11 @@ class HttpServer:
 
     def _list_handler(self, name: str) -> Handler:
         plan = self._source.store_json()
-        raster = Raster(cell_m=plan["cell_m"], tick_s=plan["tick_s"])
+        raster = Raster(
+            cell_m=plan["cell_m"],
+            tick_s=plan["tick_s"],
+            floor=plan["floors"][0]["id"],
+        )
 
         async def answer(request: web.Request) -> web.StreamResponse:
             query = dict(request.query)

@@ -42,10 +42,11 @@ SHELF_TABLES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Raster:
-    """The store's cells and ticks: edge [m] and length [s]."""
+    """The store's cells and ticks: edge [m] and length [s]; id of its first floor."""
 
     cell_m: float
     tick_s: float
+    floor: str = "0"
 
 
 class BadQueryError(ValueError):
@@ -211,11 +212,11 @@ def _heatmap(
 ) -> Page:
     """Return ticks per cell: of the heat's quarters of an hour, or of live positions."""
     cell_m = _number(query.get("cell_m"), "cell_m", 0.5, 0.1, 10.0)
-    floor = query.get("floor") or "0"
+    floor = query.get("floor") or raster.floor
     from_ns, to_ns = between
     newest_heat, newest_live = (
         results.query(f"SELECT max(t_ns) FROM {table}")[0][0] or 0  # noqa: S608
-        for table in ("heat", "positions")
+        for table in ("heat", "trail")
     )
     heat_from_ns = from_ns if query.get("from") else max(newest_heat, newest_live) - HOUR_NS
     heat = results.query(
@@ -235,7 +236,8 @@ def _heatmap(
         origin = (0.0, 0.0)
         from_ns = max(from_ns, newest_live - HOUR_NS)
         ticks = results.query(
-            "SELECT x_m, y_m, 1 FROM positions WHERE t_ns >= ? AND t_ns < ?", (from_ns, to_ns)
+            "SELECT x_m, y_m, 1 FROM trail WHERE floor = ? AND t_ns >= ? AND t_ns < ?",
+            (floor, from_ns, to_ns),
         )
         extra = {"from_ns": from_ns, "to_ns": min(to_ns, newest_live)}
     rows = _binned(ticks, cell_m, origin)

@@ -48,8 +48,9 @@ TIME_COLUMN = {
 COLUMNS = {name: tuple(field.name for field in dataclasses.fields(TABLES[name])) for name in TABLES}
 _SQL_TYPES = {int: "INTEGER", float: "REAL", str: "TEXT"}
 _OTHER_TABLES = """
-CREATE TABLE IF NOT EXISTS positions (
-    t_ns INTEGER NOT NULL, tag TEXT NOT NULL, zone INTEGER NOT NULL,
+DROP TABLE IF EXISTS positions;
+CREATE TABLE IF NOT EXISTS trail (
+    t_ns INTEGER NOT NULL, tag TEXT NOT NULL, zone INTEGER NOT NULL, floor TEXT NOT NULL,
     x_m REAL NOT NULL, y_m REAL NOT NULL, PRIMARY KEY (t_ns, tag)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS steps (
     id INTEGER PRIMARY KEY AUTOINCREMENT, journal_id INTEGER NOT NULL,
@@ -81,6 +82,7 @@ class Trail:
     t_ns: Sequence[int]
     tag: Sequence[str]
     zone: Sequence[int]
+    floor: Sequence[str]
     x_m: Sequence[float]
     y_m: Sequence[float]
 
@@ -302,17 +304,17 @@ class ResultStore:
 
     def _save_trail(self, db: sqlite3.Connection, trail: Trail) -> None:
         db.executemany(
-            "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?)",
-            zip(trail.t_ns, trail.tag, trail.zone, trail.x_m, trail.y_m, strict=True),
+            "INSERT OR REPLACE INTO trail VALUES (?, ?, ?, ?, ?, ?)",
+            zip(trail.t_ns, trail.tag, trail.zone, trail.floor, trail.x_m, trail.y_m, strict=True),
         )
         self._newest_position_ns = max(self._newest_position_ns, *trail.t_ns)
-        db.execute("DELETE FROM positions WHERE t_ns < ?", (self._newest_position_ns - HOUR_NS,))
+        db.execute("DELETE FROM trail WHERE t_ns < ?", (self._newest_position_ns - HOUR_NS,))
         row = db.execute(
-            "SELECT t_ns FROM positions ORDER BY t_ns DESC LIMIT 1 OFFSET ?",
+            "SELECT t_ns FROM trail ORDER BY t_ns DESC LIMIT 1 OFFSET ?",
             (self._positions_max,),
         ).fetchone()
         if row:
-            db.execute("DELETE FROM positions WHERE t_ns <= ?", row)
+            db.execute("DELETE FROM trail WHERE t_ns <= ?", row)
 
     def _queue_lines(self, db: sqlite3.Connection, lines: Sequence[bytes]) -> None:
         for first in range(0, len(lines), 1000):

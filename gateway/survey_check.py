@@ -102,7 +102,11 @@ def run(args: argparse.Namespace, store: Store, grid: CellGrid) -> int:
         "out": str(args.out),
         "cells": int(free.sum()),
         "holes": [
-            [round(float(grid.x_m[cell]), 2), round(float(grid.y_m[cell]), 2)]
+            [
+                round(float(grid.x_m[cell]), 2),
+                round(float(grid.y_m[cell]), 2),
+                *([store.floors[grid.floor[cell]].id] if len(store.floors) > 1 else []),
+            ]
             for cell in np.flatnonzero(holes)
         ],
         "error_m": {
@@ -181,9 +185,12 @@ _NOTE = (
 
 
 def _squares(store: Store, grid: CellGrid, coverage: Coverage) -> list[Square]:
-    """Return the walkable cells, cut at the edge of the plan."""
-    outline = np.asarray(store.outline_m)
-    low, high = outline.min(0), outline.max(0)
+    """Return the walkable cells, each on its floor, cut at the edge of its outline."""
+    outlines = [np.asarray(store.outline_of(floor.id)) for floor in store.floors]
+    low, high = (
+        np.array([bound(outline, axis=0) for outline in outlines])[grid.floor]
+        for bound in (np.min, np.max)
+    )
     places = np.stack([grid.x_m, grid.y_m], axis=1)
     corner = low + np.floor((places - low) / grid.cell_m) * grid.cell_m
     boxes = np.concatenate([corner, np.minimum(corner + grid.cell_m, high)], axis=1)
@@ -198,6 +205,7 @@ def _squares(store: Store, grid: CellGrid, coverage: Coverage) -> list[Square]:
                 colour=_HOLE if heard < HOLE_RECEIVERS else colour,
                 label=str(heard),
                 tip=f"{heard} receivers above {AUDIBLE_DBM:g} dBm, expected error {error:.1f} m",
+                floor=store.floors[grid.floor[cell]].id,
             )
         )
     return squares
@@ -216,7 +224,10 @@ def _print(said: dict[str, Any]) -> None:
         f"expected error after {STAND_S:g} s: median {error['median']:.1f} m, "
         f"p90 {error['p90']:.1f} m"
     )
-    places = ", ".join(f"({x:g}, {y:g})" for x, y in holes[:5])
+    places = ", ".join(
+        f"({x:g}, {y:g})" + "".join(f" on floor {name}" for name in floor)
+        for x, y, *floor in holes[:5]
+    )
     more = ", …" if len(holes) > 5 else ""
     print(
         f"{len(holes)} of {said['cells']} cells are heard by fewer than {HOLE_RECEIVERS} receivers"

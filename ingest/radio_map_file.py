@@ -62,13 +62,17 @@ def write_radio_map(
         name: np.empty(0) if points is None else getattr(points, name) for name in _COLUMNS
     }
     arrays["receiver"] = np.empty(0, np.int16) if points is None else points.receiver
-    if points is not None and points.on_floor.any():
-        # Without this array all points are on the first floor, as in files of older versions.
+    several = len(store.floors) > 1
+    if several:
         meta["floors"] = [floor.id for floor in store.floors]
+    if several and points is not None:
+        # Without this array all points are on the first floor, as in files of older versions.
         arrays["floor"] = points.on_floor
     if learned is not None:
         arrays |= {f"learned_{name}": getattr(learned, name) for name in _LEARNED}
         arrays["learned_receiver"] = learned.receiver
+        if several:
+            arrays["learned_floor"] = learned.on_floor
         if learned.p0_dbm is not None and learned.exponent is not None:
             arrays |= {"law_p0_dbm": learned.p0_dbm, "law_exponent": learned.exponent}
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -193,10 +197,12 @@ def read_radio_map_parts(path: Path, store: Store) -> tuple[SurveyPoints | None,
             ours = schema == SCHEMA
             columns = _columns(file, _COLUMNS, "", len(names) if ours else None)
             floors = [str(name) for name in meta.get("floors", [])]
-            storey = _floors(file, len(columns["receiver"]), len(floors)) if ours else None
+            if ours:
+                _add_floors(file, "", columns, floors, store)
             law, known = None, None
             if ours and "learned_x_m" in file:
                 known = _columns(file, _LEARNED, "learned_", len(names))
+                _add_floors(file, "learned_", known, floors, store)
                 if "law_p0_dbm" in file:
                     law = _law(file, len(names))
     except OSError as error:
@@ -212,10 +218,6 @@ def read_radio_map_parts(path: Path, store: Store) -> tuple[SurveyPoints | None,
         raise wrong_value(f"{path}: schema", repr(SCHEMA), schema, f"; {remedy}")
     at = {receiver.id: i for i, receiver in enumerate(store.receivers)}
     here = np.array([at.get(name, -1) for name in names] or [-1], np.int64)
-    if storey is not None:
-        ids = [floor.id for floor in store.floors]
-        there = np.array([ids.index(name) if name in ids else -1 for name in floors], np.int64)
-        columns["floor"] = there[storey]
     points = None if law is not None else SurveyPoints(**_of_this_store(columns, here))
     measured = points is not None and len(points.receiver) > 0
     if not measured and not (law is not None and (here >= 0).any()):
@@ -241,14 +243,23 @@ def _columns(
     return {**columns, "receiver": receiver}
 
 
-def _floors(file: Mapping[str, NDArray[Any]], rows: int, floors: int) -> NDArray[np.int64] | None:
-    """Return the floor of each point, None if the file does not say; refuse what cannot be."""
-    if "floor" not in file:
-        return None
-    floor = np.asarray(file["floor"], np.int64)
-    if floor.shape != (rows,) or (rows and not (floor.min() >= 0 and floor.max() < floors)):
+def _add_floors(
+    file: Mapping[str, NDArray[Any]],
+    prefix: str,
+    columns: dict[str, NDArray[Any]],
+    names: Sequence[str],
+    store: Store,
+) -> None:
+    """Add the store's floor of each point, -1 = it has none such, if the file says any."""
+    if f"{prefix}floor" not in file:
+        return
+    floor = np.asarray(file[f"{prefix}floor"], np.int64)
+    rows = len(columns["receiver"])
+    if floor.shape != (rows,) or (rows and not (floor.min() >= 0 and floor.max() < len(names))):
         raise ValueError("a point on a floor without a name")
-    return floor
+    ids = [each.id for each in store.floors]
+    there = np.array([ids.index(name) if name in ids else -1 for name in names] or [-1], np.int64)
+    columns["floor"] = there[floor]
 
 
 def _law(file: Mapping[str, NDArray[Any]], receivers: int) -> NDArray[np.float64]:

@@ -15,11 +15,15 @@ from typing import Any
 
 import msgspec
 
+from analytics import geometry
+from analytics.cell_grid import CELLS_MOST
+from analytics.lanes import BELIEF_BYTES, LANES_LEAST, MEMORY_BYTES
 from analytics.store import (
     TAP_ROLES,
     ZONE_KINDS,
     Floor,
     Obstacle,
+    Polygon,
     Product,
     Receiver,
     Rules,
@@ -39,8 +43,10 @@ from ingest.identifiers import is_name, is_pseudonym, is_tag
 SCHEMA = "fanous.store/1"
 _NAME = "a name of lower-case letters, digits, '_', '.' and '-', at most 64 long"
 _SENSOR_KINDS = ["mass", "range"]
-_CELL_M = (0.05, 100.0)
-"""Edges of a cell that make sense [m]."""
+_CELL_M = (0.25, 100.0)
+"""Edges of a cell that make sense [m]: the filter takes the square of their number at worst."""
+_FLOORS_MOST = 255
+"""The number of a floor is kept in a byte."""
 _TICK_S = (0.05, 60.0)
 _SHARE = (0.001, 1.0)
 _LAG_TICKS_MOST = 3600
@@ -100,6 +106,8 @@ class _Check:
         self._zones_exist(zones, shelves, points)
         subject = str(self._path)
         used = [thing.floor for things in (receivers, zones) for thing in things]
+        if (count := max(len(raw.floor), len(set(used)))) > _FLOORS_MOST:
+            raise self._wrong("floor", f"at most {_FLOORS_MOST} floors", count)
         floors = store_floors.floors_of(subject, raw.floor, used)
         self._floors_exist(floors, receivers, zones, obstacles, shelves)
         shapes.refuse_overlaps(subject, zones)
@@ -120,6 +128,9 @@ class _Check:
             if s.rect_m
         ]
         given = {zone.id for zone in raw.zone if zone.neighbours is not None}
+        rules = self._rules(raw.rules)
+        cell_m = self._cell_m(raw.radio.cell_m)
+        self._fits(cell_m, rules, [floor.outline_m or outline for floor in floors])
         return Store(
             id=raw.id,
             name=raw.name or raw.id,
@@ -131,11 +142,11 @@ class _Check:
             shelves=shelves,
             tap_points=points,
             staff_tags=tuple(raw.staff_tags),
-            cell_m=self._within("radio.cell_m", raw.radio.cell_m, *_CELL_M),
+            cell_m=cell_m,
             radio_map=None
             if raw.radio.map is None
             else str(self._beside("radio.map", raw.radio.map).absolute()),
-            rules=self._rules(raw.rules),
+            rules=rules,
             floors=floors,
             connections=store_floors.connections_of(subject, raw.connection, floors, outline),
         )
@@ -317,6 +328,31 @@ class _Check:
             yield from shapes.read_obstacles(
                 self._beside("obstacles", raw.obstacles), floor=self._usual_floor
             )
+
+    def _cell_m(self, cell_m: float) -> float:
+        low, high = _CELL_M
+        if 0 < cell_m < low:
+            why = "; finer cells take many times longer and place nobody more exactly"
+            raise self._wrong("radio.cell_m", f"a number from {low:g} to {high:g}", cell_m, why)
+        return self._within("radio.cell_m", cell_m, low, high)
+
+    def _fits(self, cell_m: float, rules: Rules, outlines: Iterable[Polygon]) -> None:
+        """Refuse cells whose beliefs over the lag have no room for `LANES_LEAST` people."""
+        ticks = math.ceil(rules.lag_s / rules.tick_s - 1e-9) + 1
+        cells = sum(geometry.polygon_area(outline) for outline in outlines) / cell_m**2
+        share = cells * ticks * BELIEF_BYTES * LANES_LEAST / MEMORY_BYTES
+        if share * min(1.0, CELLS_MOST / cells) <= 1:  # more are refused when they are cut
+            return
+        larger_m = math.ceil(10 * cell_m * math.sqrt(share)) / 10
+        raise self._wrong(
+            "radio.cell_m",
+            f"cells of {larger_m:g} m or more with rules.lag_s {rules.lag_s:g} and "
+            f"rules.tick_s {rules.tick_s:g}",
+            cell_m,
+            f"; {cells:.0f} cells over {ticks} ticks take {share * MEMORY_BYTES / 2**30:.1f} GiB "
+            f"for {LANES_LEAST} people, there is {MEMORY_BYTES / 2**30:g} GiB; a shorter lag_s "
+            "helps as well",
+        )
 
     def _rules(self, raw: form.RulesForm) -> Rules:
         values: dict[str, Any] = msgspec.structs.asdict(raw)

@@ -1,11 +1,13 @@
 """Which lanes are lent: lowest free one, growth in blocks, a limit, and giving back."""
 
 import numpy as np
+import pytest
 
 from analytics.blocks import Layers
 from analytics.cells import build_cells
+from analytics.engine import Engine
 from analytics.filter_model import build_model
-from analytics.lanes import FREE, Lanes
+from analytics.lanes import BELIEF_BYTES, FREE, MEMORY_BYTES, Lanes, lane_bytes, lanes_in_memory
 from analytics.radio_map import radio_map_from_geometry
 from tests.analytics.stores import shop
 
@@ -60,3 +62,33 @@ def test_only_blocks_with_a_lane_in_use_are_stepped() -> None:
     assert some.blocks[:2] == list(some.busy_blocks())
     some.take(3)
     assert some.blocks == list(some.busy_blocks())
+
+
+@pytest.mark.parametrize(("cell_m", "lag"), [(3.0, 10), (1.0, 10), (1.0, 60)])
+def test_a_lane_takes_what_its_beliefs_take_and_little_more(cell_m: float, lag: int) -> None:
+    store = shop(cell_m=cell_m)
+    grid = build_cells(store)
+    model = build_model(grid, radio_map_from_geometry(store, grid), tick_s=1.0)
+    layers = Layers(zones=(np.arange(5, dtype=np.int16),), cell_m=cell_m)
+    beliefs = (lag + 1) * len(grid) * BELIEF_BYTES
+    without = lane_bytes(model, layers, depth=1, ring=8) - len(grid) * BELIEF_BYTES
+    assert beliefs + without == lane_bytes(model, layers, depth=lag + 1, ring=8)
+    assert without < 3000
+
+
+def test_lanes_are_as_many_as_memory_has_room_for() -> None:
+    found = [lanes_in_memory(each) for each in (1, 1 << 16, 100_000, 1 << 22, 1 << 40)]
+    assert [MEMORY_BYTES, 16_384, 10_496, 256, 256] == found
+    assert [0] * 5 == [lanes % 256 for lanes in found]
+
+
+def test_an_engine_of_many_cells_follows_fewer(monkeypatch) -> None:
+    monkeypatch.setattr("analytics.lanes.MEMORY_BYTES", 600 * 10_000)
+    store = shop()
+    grid = build_cells(store)
+    radio_map = radio_map_from_geometry(store, grid)
+    engine = Engine(store, radio_map, name_of=lambda ids: [""] * len(ids))
+    assert 512 == engine._lanes.most
+    monkeypatch.setattr("analytics.engine.LANES_MOST", 100)
+    fewer = Engine(store, radio_map, name_of=lambda ids: [""] * len(ids))
+    assert 100 == fewer._lanes.most

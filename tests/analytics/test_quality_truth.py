@@ -1,5 +1,7 @@
 """Truth at ticks and true dwells against plain Python."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -86,6 +88,19 @@ def test_a_zone_comes_from_the_nearer_row_and_else_from_the_polygon():
     assert [5, 5, 6] == halfway.zone.tolist()
     placed = ticks_of([(0, 0, 1, BY_POLYGON), (2 * S, 0, 5, BY_POLYGON)], zones=(LEFT, RIGHT))
     assert [0, 1, OUTSIDE] == placed.zone.tolist()
+
+
+def test_where_zones_lie_over_each_other_the_floor_decides():
+    above = dataclasses.replace(LEFT, id="above", floor="1")
+    floor = np.array(["0", "1", "2", "", None], object)
+    at = np.ones(5), np.ones(5)
+    assert [0, 1, OUTSIDE, 0, 0] == zone_at(*at, [LEFT, above], floor=floor).tolist()
+    ticks = truth_ticks(
+        t_ns=np.array([0, 2 * S]), tag=np.zeros(2, int), x_m=np.ones(2), y_m=np.ones(2),
+        zone=np.full(2, BY_POLYGON), zones=(LEFT, above), tick_ns=S,
+        floor=np.array(["1", "0"], object),
+    )  # fmt: skip
+    assert [1, 1, 0] == ticks.zone.tolist()
 
 
 def test_touching_zones_claim_their_border_once():

@@ -32,6 +32,7 @@ from analytics.traffic_pass import (
     tap_evidence,
 )
 from tests.analytics.stores import shop
+from tests.analytics.two_floors import heard, two_floors, walk_up
 
 SECOND = 10**9
 STORE = dataclasses.replace(shop(), obstacles=())
@@ -290,3 +291,75 @@ def test_what_has_no_anchor_is_refused() -> None:
     )  # fmt: skip
     with pytest.raises(ValueError, match="neither a survey nor a law"):
         apply_learned(None, STORE, GRID, known)
+
+
+FLOORS = two_floors()
+CELLS = build_cells(FLOORS)
+
+
+def taught(receiver: int, floor: int | None, residual_db: float) -> Learned:
+    """Return one certain residual near the middle of the plan."""
+    return Learned(
+        p0_dbm=np.full(12, P0_DBM), exponent=np.full(12, 2.0), x_m=np.array([8.0]),
+        y_m=np.array([4.0]), receiver=np.array([receiver], np.int16),
+        residual_db=np.array([residual_db]), weight=np.array([1000.0]),
+        floor=None if floor is None else np.array([floor], np.int16),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("floor", [0, 1, None])
+def test_a_residual_stays_on_its_floor(floor: int | None) -> None:
+    law = radio_map_of_law(FLOORS, CELLS, np.full(12, P0_DBM), np.full(12, 2.0))
+    found = apply_learned(None, FLOORS, CELLS, taught(3, floor, 6.0))
+    change = found.mean_dbm - law.mean_dbm
+    here = CELLS.floor == (floor or 0)
+    assert change[here, 3].max() > 2
+    assert not change[~here].any()
+    assert not np.delete(change, 3, axis=1).any()
+    assert np.array_equal(law.sd_db[~here], found.sd_db[~here])
+
+
+def test_a_law_has_the_loss_of_the_ceiling() -> None:
+    law = radio_map_of_law(FLOORS, CELLS, np.full(12, P0_DBM), np.full(12, 2.0))
+    assert np.allclose(radio_map_from_geometry(FLOORS, CELLS).mean_dbm, law.mean_dbm)
+    # The same place on both floors, for the receivers above each other.
+    half = len(CELLS) // 2
+    assert (law.mean_dbm[:half, 0] - law.mean_dbm[:half, 6] > 14).all()
+
+
+def test_a_receiver_moved_by_what_changed_on_the_floor_where_people_were() -> None:
+    before = radio_map_from_geometry(FLOORS, CELLS)
+    change = np.where(CELLS.floor == 1, 5.0, -20.0)
+    mean = before.mean_dbm + np.outer(change, np.arange(12) == 3)
+    after = dataclasses.replace(before, mean_dbm=mean)
+    parts = [taught(at, 1, 0.0) for at in range(12)]
+    known = dataclasses.replace(
+        parts[0],
+        **{
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in ("x_m", "y_m", "receiver", "residual_db", "weight", "floor")
+        },
+    )
+    expected = [5.0 if at == 3 else 0.0 for at in range(12)]
+    assert expected == pytest.approx(moved_db(before, after, CELLS, known).tolist())
+
+
+def test_traffic_of_two_floors_teaches_each_its_own() -> None:
+    walks = [heard(FLOORS, str(seed), walk_up(), seed=seed, noise_db=3.0) for seed in range(6)]
+    rows = [row for walk in walks for row in walk.readings]
+    t_ns, receiver, tag, rssi = (np.array(column) for column in zip(*rows, strict=True))
+    traffic = reduce_traffic(
+        t_ns, receiver.astype(np.int16), tag.astype(np.int32), rssi, receivers=12, tick_ns=SECOND
+    )
+    known = learn_around(radio_map_from_geometry(FLOORS, CELLS), FLOORS, CELLS, traffic)
+    assert {0, 1} == set(known.on_floor.tolist())
+    at = np.argmin(
+        np.hypot(np.subtract.outer(known.x_m, CELLS.x_m), np.subtract.outer(known.y_m, CELLS.y_m))
+        + 1e3 * np.not_equal.outer(known.on_floor, CELLS.floor),
+        axis=1,
+    )
+    assert np.array_equal(CELLS.floor[at], known.on_floor)
+    # The generator's law is that of geometry: nothing is left to learn on either floor.
+    for floor in (0, 1):
+        mine = known.on_floor == floor
+        assert abs(np.average(known.residual_db[mine], weights=known.weight[mine])) < 2

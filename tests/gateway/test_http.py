@@ -94,7 +94,14 @@ def _fill(results, n=25):
         ],
         occupancy=[Occupancy(t_ns=T0, layer="main", zone="shoes", people=2)],
     )
-    trail = Trail(t_ns=[T0, T0], tag=[ANNA, "b"], zone=[0, 0], x_m=[0.2, 0.3], y_m=[0.2, 0.4])
+    trail = Trail(
+        t_ns=[T0, T0],
+        tag=[ANNA, "b"],
+        zone=[0, 0],
+        floor=["0", "0"],
+        x_m=[0.2, 0.3],
+        y_m=[0.2, 0.4],
+    )
     results.save(output, Step(journal_id=1, watermark_ns=T0), trail=trail)
 
 
@@ -258,6 +265,19 @@ def test_live_positions_stand_in_for_a_period_without_beliefs(rig):
     _heat(rig.results, (-99, "0", 0.5, 0.5, 3.0))
     body = rig.get_json("/api/v1/heatmap")
     assert (0.5, [{"x_m": 0.25, "y_m": 0.25, "ticks": 2}]) == (body["cell_m"], body["rows"])
+
+
+def test_live_positions_of_other_floors_are_not_added(rig):
+    trail = Trail(
+        t_ns=[T0, T0, T0], tag=["a", "b", "c"], zone=[0, 0, 0], floor=["0", "up", "up"],
+        x_m=[0.2, 0.2, 0.2], y_m=[0.2, 0.2, 0.2],
+    )  # fmt: skip
+    rig.results.save(Output(), Step(journal_id=1, watermark_ns=T0), trail=trail)
+    ticks = [
+        [row["ticks"] for row in rig.get_json(f"/api/v1/heatmap?floor={floor}")["rows"]]
+        for floor in ("0", "up", "", "none")
+    ]
+    assert [[1], [2], [1], []] == ticks
 
 
 def test_receivers_are_told_with_their_newest_state_last(rig):

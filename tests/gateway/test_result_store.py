@@ -121,13 +121,14 @@ def test_positions_are_the_last_hour_and_bounded(results):
             t_ns=[T0 + s * SECOND for s in seconds],
             tag=[ANNA] * n,
             zone=[0] * n,
+            floor=["0"] * n,
             x_m=[1.0] * n,
             y_m=[1.0] * n,
         )
 
     results.save(Output(), STEP, trail=trail([0, 1800]))
     results.save(Output(), STEP, trail=trail([3700]))
-    seconds = "SELECT t_ns FROM positions ORDER BY t_ns"
+    seconds = "SELECT t_ns FROM trail ORDER BY t_ns"
     assert [1800, 3700] == [(t - T0) // SECOND for (t,) in results.query(seconds)]
     results.save(Output(), STEP, trail=trail(list(range(3701, 3900))))
     assert 100 == len(results.query(seconds))

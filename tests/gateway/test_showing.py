@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from analytics.rows import Output, ReceiverHealth, TagFlag
@@ -10,7 +11,9 @@ from gateway.events import EventFinder
 from gateway.live import LiveHub, LivePicture
 from gateway.metrics import exposition
 from gateway.result_store import ResultStore, Step
-from gateway.showing import Showing
+from gateway.showing import Showing, store_object
+from ingest.tag_table import TagTable
+from tests.analytics.two_floors import two_floors, without_floors
 from tests.gateway.rows import visit
 from tests.gateway.samples import ANNA, STORE, T0
 
@@ -87,3 +90,34 @@ def test_summary_says_what_became_of_visits(service):
     summary = Showing(service).summary()
     names = ["visits", "pass_bys", "bounces", "engaged_visits", "staff_tags_seen", "refused_tags"]
     assert [1, 4, 0, 1, 2, 7] == [summary[name] for name in names]
+
+
+def test_the_plan_names_floors_and_what_joins_them():
+    store = two_floors()
+    plan = json.loads(json.dumps(store_object(store)))
+    assert ["0", "1"] == [floor["id"] for floor in plan["floors"]]
+    assert [0.0, 4.5] == [floor["level_m"] for floor in plan["floors"]]
+    assert [[16.0, 8.0]] * 2 == [floor["outline_m"][2] for floor in plan["floors"]]
+    (stairs,) = plan["connections"]
+    assert ("stairs-1", "stairs", ["0", "1"]) == (
+        stairs["id"], stairs["kind"], [end["floor"] for end in stairs["ends"]]
+    )  # fmt: skip
+    for name in ("zones", "receivers"):
+        assert ["0", "1"] == sorted({thing["floor"] for thing in plan[name]})
+    assert len(plan["obstacles"]) == len(plan["obstacle_floors"])
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_a_tag_on_the_page_has_a_floor_where_there_are_several(several):
+    store = two_floors() if several else without_floors(two_floors())
+    tags = TagTable()
+    live = SimpleNamespace(
+        t_ns=T0, tag=tags.ids([ANNA], T0), zone=np.array([0]), zone_p=np.array([0.9]),
+        x_m=np.ones(1), y_m=np.ones(1), sigma_m=np.ones(1), people={}, queues={},
+        floor=np.array([int(several)], np.uint8),
+    )  # fmt: skip
+    picture = LivePicture(store)
+    picture.update(live, tags)
+    (tag,) = picture.message([], [])["tags"]
+    assert {"tag", "zone", "zone_p", "x_m", "y_m", "sigma_m"} == set(tag) - {"floor"}
+    assert ("1" if several else None) == tag.get("floor")

@@ -88,7 +88,7 @@ def test_a_step_stores_rows_events_and_lines(rig):
     rig.stepper.step(rig.journaled(*(_second(at) for at in range(5))), T0)
     assert [T0 + 3 * SECOND] == rig.driver.engine.advanced
     assert ["visit.started", "zone.entered"] == sorted(rig.waiting())
-    assert 1 == len(rig.results.query("SELECT * FROM positions"))
+    assert 1 == len(rig.results.query("SELECT * FROM trail"))
     result = rig.stepper.finish()
     assert 1 == rig.results.counts()["visits"]
     assert ["dwell.recorded", "visit.ended"] == sorted(e.name for e in result.events)

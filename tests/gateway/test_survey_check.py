@@ -1,14 +1,17 @@
 """`fanous survey check`: the picture is whole, holes and idle receivers are named."""
 
 import argparse
+import dataclasses
 import json
 import xml.etree.ElementTree as ET
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from gateway import survey
 from ingest.config import ConfigError
+from tests.analytics.two_floors import store_file, two_floors
 from tests.gateway.recordings import (
     RECEIVERS,
     T0,
@@ -249,3 +252,27 @@ def test_after_learning_the_map_has_followed_the_receiver(tmp_path, capsys):
     rows = json.loads(capsys.readouterr().out)["receivers"]
     assert not any(row["moved"] for row in rows)
     assert 0 == pytest.approx(rows[2]["offset_db"], abs=2)
+
+
+def test_each_square_is_drawn_on_its_own_floor_alone(tmp_path, capsys):
+    (tmp_path / "store.toml").write_text(store_file(two_floors()), encoding="utf-8")
+    assert 0 == check(tmp_path, "--json")
+    said = json.loads(capsys.readouterr().out)
+    root = ET.fromstring((tmp_path / "page.svg").read_text(encoding="utf-8"))
+    squares = [p for p in root.iter(f"{SVG}polygon") if p.get("class") == "square"]
+    assert said["cells"] == len(squares) == 256  # 16 × 8, twice
+    # Panels have frames of their own: the same corners once on each floor.
+    assert {2} == set(Counter(square.get("points") for square in squares).values())
+
+
+def test_a_hole_tells_its_floor(tmp_path, capsys):
+    store = two_floors()
+    few = tuple(r for r in store.receivers if r.floor == "0" or r.id in ("rx-10", "rx-11"))
+    weak = (dataclasses.replace(r, offset_db=-6.0 if r.floor == "0" else 0.0) for r in few)
+    text = store_file(dataclasses.replace(store, receivers=tuple(weak)))
+    (tmp_path / "store.toml").write_text(text, encoding="utf-8")
+    assert 0 == check(tmp_path, "--json")
+    holes = json.loads(capsys.readouterr().out)["holes"]
+    assert {"1"} == {floor for _, _, floor in holes}
+    assert 0 == check(tmp_path, "--force")
+    assert ") on floor 1, (" in capsys.readouterr().out

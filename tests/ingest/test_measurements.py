@@ -1,10 +1,12 @@
 """Recorded rows become columns of indices; what is impossible is dropped and counted once."""
 
+import dataclasses
 import gzip
 
 import numpy as np
 import pytest
 
+from analytics.store import Floor
 from ingest.batch import round_rssi
 from ingest.config import ConfigError
 from ingest.files import write_columns
@@ -280,3 +282,13 @@ def test_each_column_is_needed(tmp_path, store, read, header):
         with pytest.raises(ConfigError, match=f"column '{gone}' is missing"):
             read(file(tmp_path, text), store)
     read(file(tmp_path, header.strip() + "\n"), store)
+
+
+@pytest.mark.parametrize("names", [("0", "1"), ("low", "up")])
+def test_floors_of_a_survey_are_names_even_where_they_look_like_numbers(tmp_path, store, names):
+    floors = dataclasses.replace(store, floors=tuple(Floor(id=name) for name in names))
+    head, dropped = SURVEY.replace("count", "count,floor"), Dropped()
+    rows = "".join(f"1,1,1.2,rx-1,-60,1,{name}\n" for name in (*names, "", "9"))
+    points = read_survey(file(tmp_path, head + rows), floors, dropped)
+    assert ([0, 1], [2.0, 1.0]) == (points.on_floor.tolist(), points.count.tolist())
+    assert {"unknown floor '9'": 1} == dropped.reasons

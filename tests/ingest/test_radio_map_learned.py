@@ -8,6 +8,7 @@ import pytest
 from analytics.cells import build_cells
 from analytics.radio_learning import Learned, apply_learned
 from analytics.radio_map import fit_radio_map
+from analytics.store import Floor
 from ingest.config import ConfigError
 from ingest.radio_map_file import (
     radio_map_of,
@@ -119,3 +120,28 @@ def test_impossible_arrays_are_refused(tmp_path, store, changes):
     np.savez_compressed(tmp_path / "bad.npz", **kept)
     with pytest.raises(ConfigError, match="no radio map, or a damaged one"):
         read_radio_map(tmp_path / "bad.npz", store, build_cells(store))
+
+
+def test_floors_are_kept_by_name_and_old_files_have_the_first_alone(tmp_path, store):
+    up = dataclasses.replace(store, floors=(Floor(id="0"), Floor(id="up")))
+    floor = np.arange(30, dtype=np.int16) % 2
+    told = dataclasses.replace(learned(alone=True), floor=floor)
+    write_radio_map(tmp_path / "m.npz", None, up, learned=told)
+    turned = dataclasses.replace(store, floors=up.floors[::-1])
+    found = read_radio_map_parts(tmp_path / "m.npz", turned)[1]
+    assert (1 - floor).tolist() == found.on_floor.tolist()
+    # The plan has lost a floor: what was learned there is left out.
+    lower = read_radio_map_parts(tmp_path / "m.npz", store)[1]
+    assert told.residual_db[floor == 0].tolist() == lower.residual_db.tolist()
+    write_radio_map(tmp_path / "old.npz", None, store, learned=learned(alone=True))
+    with np.load(tmp_path / "old.npz") as file:
+        assert "learned_floor" not in file
+    assert {0} == set(read_radio_map_parts(tmp_path / "old.npz", up)[1].on_floor.tolist())
+
+
+def test_a_residual_on_a_floor_without_a_name_is_no_radio_map(tmp_path, store):
+    up = dataclasses.replace(store, floors=(Floor(id="0"), Floor(id="up")))
+    told = dataclasses.replace(learned(alone=True), floor=np.full(30, 2, np.int16))
+    write_radio_map(tmp_path / "m.npz", None, up, learned=told)
+    with pytest.raises(ConfigError, match="no radio map, or a damaged one"):
+        read_radio_map_parts(tmp_path / "m.npz", up)

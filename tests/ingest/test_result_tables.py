@@ -1,6 +1,7 @@
 """Result tables hold the columns of contract section 3, in both formats the same."""
 
 import csv
+import dataclasses
 from datetime import UTC, datetime
 
 import numpy as np
@@ -23,6 +24,7 @@ from analytics.rows import (
     Transition,
     Visit,
 )
+from analytics.store import Floor
 from ingest.config import ConfigError
 from ingest.result_tables import remove_tables, write_positions, write_table
 from tests.ingest.small_store import small_store
@@ -202,3 +204,20 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "dwells.csv").mkdir()
     with pytest.raises(ConfigError, match="cannot be written"):
         remove_tables(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_with_several_floors_positions_end_with_the_floor(tmp_path, store, kind):
+    up = dataclasses.replace(store, floors=(Floor(id="0"), Floor(id="up")))
+    part = dataclasses.replace(positions(3), floor=np.array([0, 1, 0], np.uint8))
+    write_positions(tmp_path, [part], up, ["p_b", "p_a"], kind=kind)
+    path = tmp_path / f"positions.{kind}"
+    expected = [*CONTRACT["positions"].split(), "floor"]
+    if kind == "csv":
+        found = cells(path)
+        assert expected == found[0]
+        assert ["up", "", "0"] == [row[-1] for row in found[1:]]
+    else:
+        table = pq.read_table(path)
+        assert [*expected, "time"] == table.column_names
+        assert ["up", None, "0"] == table["floor"].to_pylist()

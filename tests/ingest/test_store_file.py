@@ -160,6 +160,16 @@ def test_paths_are_relative_to_the_file(tmp_path, monkeypatch):
             "[radio]\ncell_m = nan\n[[tap_point]]",
             "radio.cell_m: expected a number",
         ),
+        (
+            "[[tap_point]]",
+            "[radio]\ncell_m = 0.1\n[[tap_point]]",
+            "radio.cell_m: expected a number from 0.25 to 100, got 0.1; finer cells take",
+        ),
+        (
+            "[[tap_point]]",
+            "[radio]\ncell_m = 0.25\n[rules]\nlag_s = 3600\n[[tap_point]]",
+            "radio.cell_m: expected cells of 0.6 m or more with rules.lag_s 3600 and rules.tick",
+        ),
         ("[[tap_point]]", '[radio]\nmap = ""\n[[tap_point]]', "radio.map: expected the path"),
         ("[[tap_point]]", "[rules]\ntick_s = 0\n[[tap_point]]", "rules.tick_s: expected more than"),
         ("[[tap_point]]", "[rules]\ntick_s = 1e-9\n[[tap_point]]", "rules.tick_s: expected a num"),
@@ -238,3 +248,18 @@ def test_a_directory_as_obstacle_file(tmp_path):
 def test_the_files_of_the_products_own_stores():
     demo = Path(__file__).parents[2] / "simulators" / "stores" / "demo.toml"
     assert "demo" == read_store(demo).id
+
+
+def test_a_long_lag_is_fine_with_the_cells_that_the_refusal_asks_for(tmp_path):
+    text = "[radio]\ncell_m = 0.6\n[rules]\nlag_s = 3600\n[[tap_point]]"
+    store = read_store(write_store(tmp_path, changed("[[tap_point]]", text)))
+    assert (0.6, 3600.0) == (store.cell_m, store.rules.lag_s)
+
+
+def test_more_floors_than_a_byte_counts_are_refused(tmp_path):
+    def floors(count):
+        tables = "".join(f'[[floor]]\nid = "{at}"\nlevel_m = {at}\n' for at in range(count))
+        return changed("[[tap_point]]", tables + "[[tap_point]]")
+
+    assert 255 == len(read_store(write_store(tmp_path, floors(255))).floors)
+    assert "floor: expected at most 255 floors, got 256" in refusal(tmp_path, floors(256))

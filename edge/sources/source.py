@@ -15,7 +15,9 @@ from edge.measurement import Emit
 from ingest.config import ConfigError, nearest
 
 SOURCES = {
+    "ble": "edge.sources.ble:BleSource",
     "replay": "edge.sources.replay:ReplaySource",
+    "serial": "edge.sources.serial_lines:SerialSource",
     "virtual": "edge.sources.virtual:VirtualSource",
 }
 ENTRY_POINTS = "fanous.sources"

@@ -18,6 +18,7 @@ import msgspec
 
 from fanous.doctor_checks import Check, check_bluetooth, check_disk, guarded, nearest_there, within
 from fanous.doctor_probes import PROBE_S, Broker, ask_broker, free_port, is_locked
+from fanous.doctor_serial import check_serial
 from ingest.config import ConfigError, read_config, read_toml
 
 if TYPE_CHECKING:
@@ -305,6 +306,9 @@ def _sources(settings: "EdgeSettings", base: Path) -> Iterator[Check]:
         look,
     )
     yield check_bluetooth(is_needed=any(table.get("kind") == "ble" for table in settings.source))
+    lines = [table for table in settings.source if table.get("kind") == "serial"]
+    if lines:
+        yield from check_serial(lines, base=base, state_dir=Path(settings.state_dir))
     devices = {
         value
         for table in settings.source

@@ -257,6 +257,8 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(folder):
     # An hour for one tag takes seconds; the remark comes before the work.
     hour = [f"{T0 + n * 10**9},rx-1,name:bo,-{50 + n % 20}" for n in range(36 * PORTION_TICKS)]
     write_lines(folder / "readings.csv", "t_ns,receiver,tag,rssi_dbm", hour)
+    # A shell's background job ignores Ctrl-C, and so would everything that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
         command(*ANALYZE), cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as running:

@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, str] = {
     "line-protocol": "fanous.benchmarks.line_protocol:measure",
     "peers": "fanous.benchmarks.peers:measure",
     "pipeline": "fanous.benchmarks.pipeline:measure",
+    "taps": "fanous.benchmarks.taps:measure",
 }
 """Name to the function that measures: ``measure(*, quick, say) -> tuple[Figure, ...]``."""
 

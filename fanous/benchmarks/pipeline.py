@@ -111,7 +111,7 @@ def _run_once(program: str, *, cell_m: float, tags: int, seconds: int) -> Run:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="fanous-bench-") as folder,
-            _mosquitto(program, Path(folder)) as port,
+            mosquitto(program, Path(folder)) as port,
         ):
             settings = _settings(Path(folder), port, cell_m)
             return asyncio.run(_through(settings, port, tags, seconds))
@@ -214,14 +214,22 @@ async def _line(process: asyncio.subprocess.Process) -> bytes:
 
 
 @contextlib.contextmanager
-def _mosquitto(program: str, folder: Path) -> Iterator[int]:
+def mosquitto(program: str, folder: Path) -> Iterator[int]:
+    """Run a broker on a free port of 127.0.0.1, which is yielded.
+
+    Parameters
+    ----------
+    program : of the broker
+    folder : for its configuration and log
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     config, log = folder / "mosquitto.conf", folder / "mosquitto.log"
     config.write_text(
         f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
-        "max_queued_messages 0\nmax_queued_bytes 0\nmax_inflight_messages 100\n",
+        "max_queued_messages 0\nmax_queued_bytes 0\nmax_inflight_messages 100\n"
+        "set_tcp_nodelay true\n",
         encoding="utf-8",
     )
     with log.open("wb") as out:

@@ -21,7 +21,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from fanous.benchmarks.figure import Figure, Say
-from fanous.benchmarks.pipeline import _mosquitto, find_mosquitto
+from fanous.benchmarks.pipeline import find_mosquitto, mosquitto
 from ingest.columns import decode_batch
 from ingest.config import ConfigError
 from ingest.topics import agent_topic, parse_topic
@@ -72,7 +72,7 @@ def measure(*, quick: bool, say: Say) -> tuple[Figure, ...]:
     say(f"{count} taps through a pseudo-terminal, fanous edge run and mosquitto")
     with (
         tempfile.TemporaryDirectory(prefix="fanous-bench-") as folder,
-        _mosquitto(program, Path(folder)) as port,
+        mosquitto(program, Path(folder)) as port,
         SerialPorts(Path(folder)) as ports,
     ):
         spent_ms = sorted(_tap(Path(folder), port, ports, count))

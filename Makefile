@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # One thread per BLAS: results then do not depend on the number of cores.
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: demo test check bench bench-peers docs servers
+.PHONY: demo test check bench bench-peers bench-decoders fuzz nightly docs servers
 
 demo: .venv/.demo ## a shop at work on a web page; ARGS="--for 40 --headless --json"
 	@$(BIN)/fanous demo $(ARGS)
@@ -26,6 +26,15 @@ bench: .venv/.dev ## the figures of the README on this machine; ARGS="core --qui
 
 bench-peers: .venv-peers/.ready ## dwell sessions beside pandas, polars, trackintel, movingpandas
 	@POLARS_MAX_THREADS=1 PYTHONPATH=. .venv-peers/bin/python -m fanous bench dwell $(ARGS)
+
+bench-decoders: .venv-decoders/.ready ## adverts decoded a second, beside bleparser and bthome-ble
+	@PYTHONPATH=. .venv-decoders/bin/python -m fanous bench profiles $(ARGS)
+
+fuzz: .venv-decoders/.ready ## a million inputs to every decoder; ARGS="--quick mt_sics"
+	@.venv-decoders/bin/python -m benchmarks.fuzz $(ARGS)
+
+nightly: .venv/.dev servers ## every fault against the real programs, best as root; ARGS="--seed 2 --only kills,power"
+	@$(BIN)/fanous bench faults $(ARGS)
 
 docs: .venv/.dev ## the pictures of docs/positions.md
 	@$(BIN)/python benchmarks/pictures.py --out docs/images/positions $(ARGS)
@@ -56,4 +65,13 @@ servers: ## mosquitto, influxd, chromium and dbus for the system tests, where ap
 	@$(PYTHON) -m venv .venv-peers
 	@echo '*' > .venv-peers/.gitignore
 	@.venv-peers/bin/python -m pip --quiet --disable-pip-version-check --no-input install --no-deps --require-hashes -r requirements/peers.txt
+	@touch $@
+
+# Other decoders and the fuzzer, apart from everything else.
+.venv-decoders/.ready: requirements/decoders.txt
+	@test -n "$(PYTHON)" || { echo "fanous needs Python 3.11, 3.12 or 3.13, and none was found; install one or say PYTHON=/path/to/python make" >&2; exit 2; }
+	@echo "setting up .venv-decoders with $(PYTHON), once (about 0.2 GB)" >&2
+	@$(PYTHON) -m venv .venv-decoders
+	@echo '*' > .venv-decoders/.gitignore
+	@.venv-decoders/bin/python -m pip --quiet --disable-pip-version-check --no-input install --no-deps --require-hashes -r requirements/decoders.txt
 	@touch $@

@@ -8,6 +8,7 @@ a few waiting rows do not keep the whole portion that brought them.
 
 import itertools
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+_DTYPE = re.compile(r"[<>|][a-zA-Z]\d+")
 _KINDS = "biuf"
 """Kinds of dtype that are plain numbers."""
 Row = tuple[Any, ...]
@@ -130,8 +132,9 @@ class ArrayReader:
 
 
 def _dtype(name: str) -> np.dtype[Any]:
-    dtype = np.dtype(name)
-    if dtype.kind not in _KINDS:
+    # As `dtype.str` writes it: numpy knows further names, and warns of some.
+    dtype = np.dtype(name) if _DTYPE.fullmatch(name) else None
+    if dtype is None or dtype.kind not in _KINDS:
         raise ValueError("a dtype that no checkpoint has")
     return dtype
 

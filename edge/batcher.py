@@ -3,17 +3,19 @@
 Rules of the file: no clock, no task, no disk: the agent says when. All kinds are closed
 together when time is up or a tap comes, so that what an agent sends is nearly in the
 order of event time, and each batch says how far the agent is complete (`complete_ns`).
-Seqs count from 1 without gaps within a boot and kind, in the order of closing.
+Seqs count from 1 without gaps within a boot and kind, in the order of closing; a batch
+gets its own only when it is known to be short enough for the broker.
 """
 
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from edge.measurement import Measurement, Reading, Sample, Tap
+from firmware_profiles.decoders.nfc import is_random_tag
 from ingest.batch import (
     INT64_MAX,
     KINDS,
@@ -32,13 +34,19 @@ Row = tuple[Any, ...]
 
 
 class ClosedBatch(NamedTuple):
-    """A batch that is encoded and waits for the disk."""
+    """A batch that is encoded and waits for the disk.
+
+    One with `dropped` has no rows and stands for so many that had to give way.
+    """
 
     boot: str
     kind: Kind
     seq: int
     rows: int
     payload: bytes
+    sent_ns: int = 0
+    dropped: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +69,9 @@ class Batcher:
     max_rows : a kind's batch is closed when it has so many rows
     bytes_max : a batch that is longer when encoded is split
     """
+
+    ROW_BYTES_MAX = 1024
+    """No single row is longer: names and tags have at most 64 characters."""
 
     def __init__(
         self,
@@ -144,6 +155,42 @@ class Batcher:
         self.urgent = False
         return self._close([kind for kind in KINDS if self._open[kind]], sent_ns)
 
+    def stand_in(self, kind: Kind, rows: int, reason: str, sent_ns: int) -> ClosedBatch:
+        """Return a batch that tells of rows that were given up before they had one.
+
+        Parameters
+        ----------
+        kind : of the rows
+        rows : how many, at least one
+        reason : one word
+        sent_ns : [ns] the agent's clock
+        """
+        seq = self._next_seq[kind]
+        self._next_seq[kind] = seq + 1
+        lost = ClosedBatch(self._sender.boot, kind, seq, 0, b"", sent_ns, rows, reason)
+        first_seq = min(seq, self._first_seq(kind))
+        return lost._replace(payload=dropped_batch(self._sender, lost, first_seq=first_seq))
+
+    def begin_boot(self, boot: str) -> None:
+        """Count anew under another boot; everything must be closed.
+
+        Parameters
+        ----------
+        boot : the new one
+        """
+        self._sender = replace(self._sender, boot=boot)
+        self._next_seq = dict.fromkeys(KINDS, 1)
+        self._newest_ns = 0
+
+    def shorten(self, bytes_max: int) -> None:
+        """Close shorter batches from now on.
+
+        Parameters
+        ----------
+        bytes_max : [bytes] at most; never more than before, never less than one row needs
+        """
+        self._bytes_max = max(min(bytes_max, self._bytes_max), self.ROW_BYTES_MAX)
+
     def _close(self, kinds: list[Kind], sent_ns: int) -> list[ClosedBatch]:
         parts: list[tuple[Kind, list[Row]]] = []
         for kind in kinds:
@@ -184,7 +231,7 @@ class Batcher:
             first = self._encode(kind, rows[:half], sent_ns, begin)
             return first + self._encode(kind, rows[half:], sent_ns, complete_ns)
         self._next_seq[kind] = seq + 1
-        return [ClosedBatch(self._sender.boot, kind, seq, len(rows), payload)]
+        return [ClosedBatch(self._sender.boot, kind, seq, len(rows), payload, sent_ns)]
 
     def _row(self, measurement: Measurement) -> Row | str:
         """Return the row as it leaves the agent, or the reason to drop it."""
@@ -198,11 +245,16 @@ class Batcher:
             if mass_g is None and range_mm is None:
                 return "value"
             return (t_ns, measurement.sensor, mass_g, range_mm)
+        if is_random_tag(measurement.tag):
+            return "random_uid"  # a phone, another one each time
         tag = self._outer(measurement.tag)
         if tag is None:
             return "tag"
         if isinstance(measurement, Tap):
-            return (t_ns, measurement.tap_point, tag)
+            proof = measurement.proof or ""
+            if proof and not self._is_name(proof):
+                return "proof"
+            return (t_ns, measurement.tap_point, tag, proof)
         rssi_dbm = round_rssi(measurement.rssi_dbm)
         if not RSSI_MIN_DBM <= rssi_dbm <= RSSI_MAX_DBM:
             return "rssi"
@@ -212,15 +264,15 @@ class Batcher:
 _KIND_OF: dict[type, Kind] = {Reading: "ble", Tap: "tap", Sample: "sample"}
 
 
-def dropped_batch(sender: Sender, batch: ClosedBatch, reason: str, sent_ns: int) -> bytes:
-    """Return the payload that stands in the place of a batch the outbox had to drop.
+def dropped_batch(sender: Sender, lost: ClosedBatch, *, first_seq: int = 1) -> bytes:
+    """Return the payload that stands in the place of a batch that had to give way.
 
     Parameters
     ----------
-    sender : of the batch; its boot is taken from `batch`
-    batch : what is dropped
-    reason : one word
-    sent_ns : [ns] the agent's clock
+    sender : of the batch; its boot is taken from `lost`
+    lost : with `dropped`, `reason` and `sent_ns`: the stand-in was closed when the batch was,
+        because within a boot and kind no later seq may have been closed earlier
+    first_seq : lower ones need not be waited for
 
     Returns
     -------
@@ -230,12 +282,13 @@ def dropped_batch(sender: Sender, batch: ClosedBatch, reason: str, sent_ns: int)
         Batch(
             store=sender.store,
             agent=sender.agent,
-            boot=batch.boot,
-            kind=batch.kind,
-            seq=batch.seq,
-            sent_ns=sent_ns,
-            dropped=batch.rows,
-            reason=reason,
+            boot=lost.boot,
+            kind=lost.kind,
+            seq=lost.seq,
+            sent_ns=lost.sent_ns,
+            dropped=lost.dropped,
+            reason=lost.reason,
+            first_seq=first_seq,
         )
     )
 
@@ -245,7 +298,9 @@ def _columns(kind: Kind, rows: list[Row]) -> Columns:
     if kind == "ble":
         return Columns(t_ns=t_ns, receiver=where, tag=rest[0], rssi_dbm=rest[1])
     if kind == "tap":
-        return Columns(t_ns=t_ns, tap_point=where, tag=rest[0])
+        tag, proof = rest
+        # Left out where it says nothing, which every gateway understands.
+        return Columns(t_ns=t_ns, tap_point=where, tag=tag, proof=proof if any(proof) else None)
     mass_g, range_mm = (None if all(v is None for v in column) else column for column in rest)
     return Columns(t_ns=t_ns, sensor=where, mass_g=mass_g, range_mm=range_mm)
 

@@ -1,8 +1,9 @@
-"""The agent beside the radios: run it, or check its configuration.
+"""The agent beside the radios: run it, check it, find devices, calibrate, back up its outbox.
 
-Rules of the file: what the user typed and reads; the work is in `edge.agent`. Results go
-to stdout, logs to stderr as ``key=value``. SIGTERM ends with 0, an interrupt with 130,
-both after a clean stop.
+Rules of the file: what the user typed and reads; the work is in `edge.agent`, `edge.check`,
+`edge.discover`, `edge.calibrate` and `edge.outbox_backup`. Results go to stdout, logs to
+stderr as ``key=value``. SIGTERM ends a run with 0, an interrupt with 130, both after a
+clean stop.
 """
 
 import argparse
@@ -11,17 +12,21 @@ import logging
 import signal
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from edge.agent import Agent, make_sources
-from edge.identity import read_aliases
-from edge.publisher import default_client_id
-from edge.settings import EdgeSettings, read_settings
+from edge import calibrate, discover
+from edge.agent import Agent
+from edge.clock import AgentClock
+from edge.findings import Check
+from edge.outbox_backup import backup_outbox, restore_outbox
+from edge.settings import read_settings
+from ingest.config import ConfigError
+from ingest.service_manager import ServiceManager
 
-DONE, INTERRUPTED = 0, 130
+DONE, WRONG, INTERRUPTED = 0, 2, 130
 _LOG_FORMAT = "time=%(asctime)s.%(msecs)03dZ level=%(levelname)s logger=%(name)s event=%(message)s"
 
 
@@ -41,15 +46,46 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     check_parser = actions.add_parser(
         "check",
-        help="check the configuration and say what the agent would do",
-        epilog="example: fanous edge check -c edge.toml --json",
+        help="check the configuration, and the radios, ports and servers it needs",
+        description="Exit code 2: the configuration is wrong; 1: something of the world is.",
+        epilog="example: fanous edge check -c edge.toml --offline",
     )
-    for each in (run_parser, check_parser):
+    calibrate_parser = actions.add_parser(
+        "calibrate",
+        help="be guided through tare and span of a scale, or the distance of a range sensor",
+    )
+    backup_parser = actions.add_parser(
+        "backup",
+        help="copy the outbox into a file, also while the agent runs",
+        epilog="example: fanous edge backup -c edge.toml --out outbox-copy.sqlite",
+    )
+    restore_parser = actions.add_parser(
+        "restore",
+        help="put such a copy in the outbox's place; the agent must be stopped",
+        epilog="example: fanous edge restore -c edge.toml --from outbox-copy.sqlite --force",
+    )
+    for each in (run_parser, check_parser, calibrate_parser, backup_parser, restore_parser):
         each.add_argument(
             "-c", "--config", type=Path, default=Path("edge.toml"), help="default: edge.toml"
         )
     run_parser.add_argument("--json", action="store_true", help="print the counters at the end")
     check_parser.add_argument("--json", action="store_true", help="print one JSON document")
+    check_parser.add_argument(
+        "--offline", action="store_true", help="look at the configuration alone"
+    )
+    backup_parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="new file")
+    restore_parser.add_argument(
+        "--from", type=Path, required=True, metavar="FILE", dest="source", help="a backup"
+    )
+    for each in (backup_parser, restore_parser):
+        each.add_argument("--force", action="store_true", help="replace what is there")
+        each.add_argument("--json", action="store_true", help="print one JSON document")
+    calibrate.configure(calibrate_parser)
+    discover.configure(
+        actions.add_parser(
+            "discover", help="show what is on the air and on serial ports, and what would fit"
+        )
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,12 +104,24 @@ def run(args: argparse.Namespace) -> int:
     ConfigError
         The configuration is wrong; nothing was started.
     """
-    settings = read_settings(args.config)
-    base = args.config.resolve().parent
     if args.action == "check":
-        return _check(settings, base, as_json=args.json)
+        return _check(args)
+    if args.action == "calibrate":
+        return calibrate.run(args)
+    if args.action == "discover":
+        return discover.run(args)
+    settings = read_settings(args.config)
+    if args.action in {"backup", "restore"}:
+        return _copy(Path(settings.state_dir), args)
     _log_to_stderr()
-    agent = Agent(settings, now_ns=time.time_ns, base=base)
+    clock = AgentClock(time.time_ns, _boot_time_ns, is_kept=_is_kept)
+    agent = Agent(
+        settings,
+        now_ns=clock.now_ns,
+        base=args.config.resolve().parent,
+        clock=clock,
+        manager=ServiceManager(),
+    )
     code = asyncio.run(_run(agent))
     if args.json:
         print(msgspec.json.encode(agent.health()).decode())
@@ -107,39 +155,47 @@ async def _run(agent: Agent) -> int:
     return INTERRUPTED if signal.SIGINT in received else DONE
 
 
-def _check(settings: EdgeSettings, base: Path, *, as_json: bool) -> int:
-    aliases = {} if settings.aliases is None else read_aliases(Path(settings.aliases))
-    plan: dict[str, Any] = {
-        "ok": True,
-        "store": settings.store,
-        "agent": settings.agent,
-        "state_dir": settings.state_dir,
-        "identity": settings.identity,
-        "aliases": len(aliases),
-        "broker": settings.mqtt.url,
-        "client_id": settings.mqtt.client_id or default_client_id(settings),
-        "batch_max_rows": settings.batch.max_rows,
-        "batch_max_ms": settings.batch.max_ms,
-        "outbox_max_mb": settings.outbox.max_mb,
-        "outbox_commit_ms": settings.outbox.commit_ms,
-        "sources": [
-            {"name": source.name, "kind": table["kind"]}
-            for source, table in zip(
-                make_sources(settings, base=base, now_ns=time.time_ns), settings.source, strict=True
-            )
-        ],
-    }
-    if as_json:
-        print(msgspec.json.encode(plan).decode())
-        return DONE
-    print(f"agent {plan['agent']} of store {plan['store']}: the configuration is right")
-    sources = ", ".join(f"{s['name']} ({s['kind']})" for s in plan["sources"])
-    print(f"  sources    {sources or 'none: there is nothing to do'}")
-    print(f"  identity   {plan['identity']}, {plan['aliases']} aliases")
-    print(f"  batches    {plan['batch_max_rows']} rows or {plan['batch_max_ms']} ms, taps at once")
-    print(
-        f"  outbox     {plan['state_dir']}, at most {plan['outbox_max_mb']} MB, "
-        f"on the disk within {plan['outbox_commit_ms']} ms"
-    )
-    print(f"  broker     {plan['broker']} as {plan['client_id']}")
+def _boot_time_ns() -> int:
+    # It counts while the machine sleeps, which the monotonic clock does not.
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def _is_kept() -> bool:
+    from edge.check_host import kernel_clock
+
+    kernel = kernel_clock()
+    return kernel is not None and kernel.is_kept
+
+
+def _copy(state_dir: Path, args: argparse.Namespace) -> int:
+    if args.action == "backup":
+        copied = backup_outbox(state_dir, args.out, force=args.force)
+    else:
+        copied = restore_outbox(state_dir, args.source, force=args.force)
+    facts = {**copied._asdict(), "path": str(copied.path)}
+    if args.json:
+        print(msgspec.json.encode(facts).decode())
+    else:
+        print(f"{copied.path}: {copied.batches} batches, {copied.rows} rows")
     return DONE
+
+
+def _check(args: argparse.Namespace) -> int:
+    from edge.check import check_agent
+
+    try:
+        report = check_agent(args.config, is_offline=args.offline)
+    except ConfigError as error:
+        if not args.json:
+            raise
+        check = Check(
+            name="config",
+            ok=False,
+            found=str(error),
+            expected="an edge.toml without mistakes",
+            remedy="correct the key that the sentence names; edge/sample.toml shows all keys",
+        )
+        print(msgspec.json.encode({"ok": False, "checks": [asdict(check)]}).decode())
+        return WRONG
+    print(report.as_json().decode() if args.json else report.as_text())
+    return report.code

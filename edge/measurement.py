@@ -18,11 +18,16 @@ class Reading(NamedTuple):
 
 
 class Tap(NamedTuple):
-    """A tag was held to a reader."""
+    """A tag was held to a reader.
+
+    `proof` names the cryptographic scheme by which the tag proved that it is itself, and
+    here and now; None = it only said who it is, which anybody can.
+    """
 
     t_ns: int
     tap_point: str
     tag: str
+    proof: str | None = None
 
 
 class Sample(NamedTuple):

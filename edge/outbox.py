@@ -1,12 +1,12 @@
 """The durable outbox: a batch stays on this disk until the gateway says it has it.
 
-Rules of the file: SQLite in WAL mode with synchronous FULL (anything less loses rows at
-a power cut, measured in the reference), one thread for the database, group commit.
-Only `ack` takes batches out. When the payloads exceed `max_bytes` the oldest batches of
-readings, then of samples, are replaced by empty ones with the same seq that say how many
-rows are missing; taps are never dropped. When nothing is left to replace, `has_room`
-turns false and the agent drops new readings and samples before they get a seq. Every
-loss is in the table `loss`. One process at a time, by a lock on the folder.
+Rules of the file: one thread for the database, group commit, taps at once. Only `ack` takes
+batches out. When the payloads exceed `max_bytes`, or the disk is full, the oldest readings
+and then the oldest samples give way to stand-ins, taps never; every loss is in the ledger
+before anybody is told that the new ones are stored. A full disk gets back the reserve that
+was kept for it. When nothing is left that could give way, `has_room` turns false and the
+agent gives up new readings and samples, counted too. One process at a time, by a lock on the
+folder.
 """
 
 import asyncio
@@ -17,43 +17,31 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, NamedTuple, TypeVar
+from typing import IO, TypeVar
 
-from edge.batcher import ClosedBatch, Sender, dropped_batch
-from ingest.batch import Kind
+from edge.batcher import ClosedBatch, Sender
+from edge.outbox_change import Counts
+from edge.outbox_database import (
+    REASON_DISK,
+    REASON_FULL,
+    REASON_LARGE,
+    Database,
+    StoredBatch,
+    is_full,
+)
+from edge.outbox_reserve import Reserve
+from edge.outbox_schema import FILE
 from ingest.config import ConfigError
 
-SCHEMA_VERSION = 1
-REASON_FULL = "outbox_full"
-# What may be dropped, least valuable last: 0 = never.
-_CLASS: dict[Kind, int] = {"tap": 0, "sample": 1, "ble": 2}
+__all__ = ["REASON_DISK", "REASON_FULL", "REASON_LARGE", "Outbox", "StoredBatch"]
 _PENDING_BATCHES_MAX = 256
+_PENDING_TAPS_MAX = 4096
 _RETRY_S = 1.0
-_TABLES = f"""
-CREATE TABLE outbox (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again, also when the table was empty
-    boot TEXT NOT NULL, kind TEXT NOT NULL, seq INTEGER NOT NULL,
-    rows INTEGER NOT NULL, class INTEGER NOT NULL, payload BLOB NOT NULL, UNIQUE (boot, kind, seq)
-);
-CREATE INDEX droppable ON outbox (class DESC, id) WHERE class > 0;
-CREATE TABLE loss (
-    reason TEXT, kind TEXT, rows INTEGER, batches INTEGER, PRIMARY KEY (reason, kind)
-);
-CREATE TABLE sender (one INTEGER PRIMARY KEY CHECK (one = 1), store TEXT, agent TEXT);
-PRAGMA user_version = {SCHEMA_VERSION};
-"""
+_BEAT_S = 5.0
+_RECOVER_S = 10.0
+_SQUEEZED_SHARE = 0.95
 T = TypeVar("T")
 log = logging.getLogger("fanous.edge.outbox")
-
-
-class StoredBatch(NamedTuple):
-    """A batch as it lies in the outbox; `id` orders them as they were written."""
-
-    id: int
-    boot: str
-    kind: Kind
-    seq: int
-    payload: bytes
 
 
 class Outbox:
@@ -61,11 +49,16 @@ class Outbox:
 
     Parameters
     ----------
-    folder : where ``outbox.sqlite`` lives; made when missing
+    folder : where the file lives; made when missing
     sender : an outbox that still holds batches of another agent is refused
-    now_ns : [ns] the agent's clock
     max_bytes : payloads that the outbox holds at most
     commit_s : [s] how long a batch waits for others before one commit takes them all
+    reserve_bytes : of the disk, kept for when it is full
+
+    Attributes
+    ----------
+    on_commit : called in the event loop after each commit
+    on_beat : called in the event loop at least each 5 s while the writer works
     """
 
     def __init__(
@@ -73,17 +66,16 @@ class Outbox:
         folder: Path,
         *,
         sender: Sender,
-        now_ns: Callable[[], int],
         max_bytes: int,
         commit_s: float = 0.25,
+        reserve_bytes: int = 0,
     ) -> None:
         self._folder = folder
-        self._sender = sender
-        self._now_ns = now_ns
-        self._max_bytes = max_bytes
+        self._max_bytes = self._cap_bytes = max_bytes
         self._commit_s = commit_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
-        self._database: sqlite3.Connection
+        self._base = Database(folder / FILE, sender=sender)
+        self._reserve = Reserve(folder / "reserve", reserve_bytes)
         self._lock: IO[bytes] | None = None
         self._pending: list[ClosedBatch] = []
         self._committing = 0
@@ -93,12 +85,10 @@ class Outbox:
         self._urgent = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
-        self._failing = False
+        self._failing = self._is_squeezed = False
         self._flushing = asyncio.Lock()
         self.on_commit: Callable[[], None] = lambda: None
-        self.rows = self.batches = self.bytes = 0
-        self.has_room = True
-        self.lost: Counter[str] = Counter()
+        self.on_beat: Callable[[], None] = lambda: None
 
     async def open(self) -> None:
         """Open or make the database.
@@ -144,7 +134,7 @@ class Outbox:
         Parameters
         ----------
         batches : in the order of their seqs
-        urgent : commit now (taps)
+        urgent : commit now (taps), and let the caller wait for thousands only
         """
         if not batches:
             return
@@ -154,7 +144,8 @@ class Outbox:
         self._due.set()
         if urgent or not self._room.is_set():
             self._urgent.set()
-        await self._room.wait()
+        if not urgent or len(self._pending) >= _PENDING_TAPS_MAX:
+            await self._room.wait()
 
     def ack(self, boot: str, kind: str, seq: int) -> None:
         """Take out everything of a boot and kind up to a seq, with the next commit.
@@ -170,28 +161,58 @@ class Outbox:
         self._first[key] = max(self._first.get(key, 1), seq + 1)
         self._due.set()
 
-    async def fetch(self, after_id: int, limit: int) -> list[StoredBatch]:
+    async def fetch(
+        self, after_id: int, limit: int, *, up_to_id: int | None = None, only_taps: bool = False
+    ) -> list[StoredBatch]:
         """Return committed batches in the order in which they were written.
 
         Parameters
         ----------
         after_id : only later ones
         limit : at most so many
+        up_to_id : only so far; None = to the newest
+        only_taps : pass over other kinds
 
         Returns
         -------
         batches : acknowledged ones are not among them
         """
-        return await self._run(lambda: self._fetch(after_id, limit))
+        return await self._run(
+            lambda: self._base.fetch(after_id, limit, up_to_id=up_to_id, only_taps=only_taps)
+        )
+
+    async def bury(self, number: int, reason: str) -> int:
+        """Put a batch that no broker takes among the dead letters, a stand-in in its place.
+
+        Parameters
+        ----------
+        number : its id
+        reason : one word
+
+        Returns
+        -------
+        rows : that it had
+
+        Raises
+        ------
+        sqlite3.Error
+            The disk is full or broken; it is where it was.
+        """
+        async with self._flushing:
+            return await asyncio.shield(self._run(lambda: self._base.bury(number, reason)))
 
     async def run(self) -> None:
         """Commit in groups until cancelled; a full disk is told once and tried again."""
+        loop = asyncio.get_running_loop()
+        recover_s = loop.time() + _RECOVER_S
         while True:
-            await self._due.wait()
-            try:
-                await asyncio.wait_for(self._urgent.wait(), self._commit_s)
-            except TimeoutError:
-                pass
+            self.on_beat()
+            if self._is_squeezed and loop.time() >= recover_s:
+                recover_s = loop.time() + _RECOVER_S
+                await self._run(self._recover)
+            if not await _came(self._due, _BEAT_S):
+                continue
+            await _came(self._urgent, self._commit_s)
             try:
                 await self.flush()
             except sqlite3.Error as error:
@@ -220,13 +241,17 @@ class Outbox:
             if not batches and not acks:
                 return
             self._committing = len(batches)
+            stored: list[ClosedBatch] = []
             try:
-                await asyncio.shield(self._run(lambda: self._commit(batches, acks)))
+                await asyncio.shield(self._run(lambda: self._store(batches, acks, stored)))
             except sqlite3.Error:
-                self._pending = batches + self._pending
+                kept = set(stored)
+                self._pending = [b for b in batches if b not in kept] + self._pending
                 for key, seq in acks.items():
                     self._acks[key] = max(seq, self._acks.get(key, 0))
                 self._due.set()
+                if stored:
+                    self.on_commit()
                 raise
             finally:
                 self._committing = 0
@@ -239,13 +264,37 @@ class Outbox:
         """Batches that are not yet on the disk."""
         return len(self._pending) + self._committing
 
+    @property
+    def counts(self) -> Counts:
+        """What is on the disk."""
+        return self._base.counts
+
+    @property
+    def lost(self) -> Counter[str]:
+        """Rows in the loss ledger by kind, of all times."""
+        found: Counter[str] = Counter()
+        for (_, kind), rows in self.counts.lost.items():
+            found[kind] += rows
+        return found
+
+    @property
+    def has_room(self) -> bool:
+        """Whether new readings and samples can be taken."""
+        if self._is_squeezed and len(self._pending) >= _PENDING_BATCHES_MAX // 2:
+            return False
+        return self.counts.bytes <= self._cap_bytes
+
+    @property
+    def is_squeezed(self) -> bool:
+        """Whether the disk is full, and the outbox has to do with what it has."""
+        return self._is_squeezed
+
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     # Everything below runs in the one database thread.
 
     def _open(self) -> None:
-        path = self._folder / "outbox.sqlite"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             lock = (self._folder / "lock").open("wb")
@@ -262,121 +311,68 @@ class Outbox:
             ) from None
         self._lock = lock
         try:
-            self._database = sqlite3.connect(path, isolation_level=None)
-            self._prepare(path)
-        except sqlite3.Error as error:
-            self._close()
-            raise ConfigError(
-                f"outbox {path}: cannot be used ({error}); move it away to start with an empty one"
-            ) from error
+            self._base.open()
         except ConfigError:
             self._close()
             raise
-
-    def _prepare(self, path: Path) -> None:
-        database = self._database
-        (version,) = database.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA_VERSION:
-            raise ConfigError(
-                f"outbox {path}: expected schema {SCHEMA_VERSION}, got {version} of a newer "
-                "fanous; use that version, or move the file away to start with an empty one"
-            )
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-        if version == 0:
-            database.executescript(f"BEGIN; {_TABLES} COMMIT;")
-        self._count()
-        mine = (self._sender.store, self._sender.agent)
-        theirs = database.execute("SELECT store, agent FROM sender").fetchone()
-        if theirs not in {None, mine} and self.batches:
-            raise ConfigError(
-                f"outbox {path}: expected batches of agent {mine[1]!r} in store {mine[0]!r}, got "
-                f"{self.batches} of {theirs[1]!r} in {theirs[0]!r}; use another state_dir"
-            )
-        database.execute("REPLACE INTO sender VALUES (1, ?, ?)", mine)
+        self._reserve.take()
 
     def _close(self) -> None:
         if self._lock is not None:
-            if hasattr(self, "_database"):
-                self._database.close()
+            self._base.close()
             self._lock.close()
             self._lock = None
 
-    def _fetch(self, after_id: int, limit: int) -> list[StoredBatch]:
-        rows = self._database.execute(
-            "SELECT id, boot, kind, seq, payload FROM outbox WHERE id > ? ORDER BY id LIMIT ?",
-            (after_id, limit),
-        )
-        return [StoredBatch(*row) for row in rows]
+    def _store(
+        self,
+        batches: list[ClosedBatch],
+        acks: dict[tuple[str, str], int],
+        stored: list[ClosedBatch],
+    ) -> None:
+        try:
+            self._commit(batches, acks)
+        except sqlite3.Error as error:
+            if not is_full(error):
+                raise
+            self._squeeze()
+            try:
+                self._commit(batches, acks)
+            except sqlite3.Error:
+                taps = [batch for batch in batches if batch.kind == "tap"]
+                if taps:
+                    self._commit(taps, {})
+                    stored += taps
+                raise
 
     def _commit(self, batches: list[ClosedBatch], acks: dict[tuple[str, str], int]) -> None:
-        database = self._database
-        database.execute("BEGIN IMMEDIATE")
-        lost: Counter[str] = Counter()
-        try:
-            database.executemany(
-                "INSERT INTO outbox (boot, kind, seq, rows, class, payload)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                [(b.boot, b.kind, b.seq, b.rows, _CLASS[b.kind], b.payload) for b in batches],
+        reason = REASON_DISK if self._is_squeezed else REASON_FULL
+        self._base.commit(batches, acks, max_bytes=self._cap_bytes, reason=reason)
+
+    def _squeeze(self) -> None:
+        had_reserve = self._reserve.give_back()
+        if not self._is_squeezed:
+            log.warning(
+                "outbox disk full folder=%s; the oldest readings give way%s, make room",
+                self._folder,
+                ", taps get the reserve" if had_reserve else "",
             )
-            count = self.batches + len(batches)
-            rows = self.rows + sum(batch.rows for batch in batches)
-            held = self.bytes + sum(len(batch.payload) for batch in batches)
-            for (boot, kind), seq in acks.items():
-                gone = database.execute(
-                    "DELETE FROM outbox WHERE boot = ? AND kind = ? AND seq <= ?"
-                    " RETURNING rows, length(payload)",
-                    (boot, kind, seq),
-                ).fetchall()
-                count -= len(gone)
-                rows -= sum(row for row, _ in gone)
-                held -= sum(length for _, length in gone)
-            if held > self._max_bytes:
-                held, lost = self._make_room(held)
-            database.execute("COMMIT")
-        except BaseException:
-            if database.in_transaction:
-                database.execute("ROLLBACK")
-            raise
-        self.lost += lost
-        self.batches, self.rows, self.bytes = count, rows - lost.total(), held
-        self.has_room = held <= self._max_bytes
+        self._is_squeezed = True
+        self._cap_bytes = min(self._cap_bytes, int(self.counts.bytes * _SQUEEZED_SHARE))
+        try:
+            self._base.checkpoint()
+        except sqlite3.Error:
+            pass  # the commit that follows tells whether there is room
 
-    def _make_room(self, held: int) -> tuple[int, Counter[str]]:
-        database = self._database
-        lost: Counter[str] = Counter()
-        (held,) = database.execute(
-            "SELECT coalesce(sum(length(payload)), 0) FROM outbox"
-        ).fetchone()
-        while held > self._max_bytes:
-            oldest = database.execute(
-                "SELECT id, boot, kind, seq, rows, payload FROM outbox WHERE class > 0"
-                " ORDER BY class DESC, id LIMIT 64"
-            ).fetchall()
-            if not oldest:
-                break
-            for number, boot, kind, seq, rows, payload in oldest:
-                # A tenth more than needed, so that a full outbox is not swept at every
-                # commit; but samples do not go for that.
-                if held <= self._max_bytes * 0.9 or (held <= self._max_bytes and kind != "ble"):
-                    break
-                batch = ClosedBatch(boot, kind, seq, rows, b"")
-                stand_in = dropped_batch(self._sender, batch, REASON_FULL, self._now_ns())
-                database.execute(
-                    "UPDATE outbox SET payload = ?, rows = 0, class = 0 WHERE id = ?",
-                    (stand_in, number),
-                )
-                database.execute(
-                    "INSERT INTO loss VALUES (?, ?, ?, 1) ON CONFLICT (reason, kind) DO UPDATE"
-                    " SET rows = rows + excluded.rows, batches = batches + 1",
-                    (REASON_FULL, kind, rows),
-                )
-                held += len(stand_in) - len(payload)
-                lost[kind] += rows
-        return held, lost
+    def _recover(self) -> None:
+        if self._reserve.take():
+            self._is_squeezed = False
+            self._cap_bytes = self._max_bytes
+            log.warning("outbox disk recovered folder=%s", self._folder)
 
-    def _count(self) -> None:
-        self.batches, self.rows, self.bytes = self._database.execute(
-            "SELECT count(*), coalesce(sum(rows), 0), coalesce(sum(length(payload)), 0) FROM outbox"
-        ).fetchone()
-        self.has_room = self.bytes <= self._max_bytes
+
+async def _came(event: asyncio.Event, within_s: float) -> bool:
+    try:
+        await asyncio.wait_for(event.wait(), within_s)
+    except TimeoutError:
+        return False
+    return True

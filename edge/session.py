@@ -47,6 +47,7 @@ class Session:
     will : set at connect
     window : messages paho may have in flight
     on_message : called in the event loop with topic and payload
+    on_taken : called in the event loop with the number of a packet that the broker has taken
     on_lost : called in the event loop when the connection is gone
     """
 
@@ -58,11 +59,12 @@ class Session:
         will: Will,
         window: int,
         on_message: Callable[[str, bytes], None],
+        on_taken: Callable[[int], None],
         on_lost: Callable[[], None],
     ) -> None:
         self._address = broker_address(mqtt.url)
         self._loop = asyncio.get_running_loop()
-        self._on_message, self._on_lost = on_message, on_lost
+        self._on_message, self._on_taken, self._on_lost = on_message, on_taken, on_lost
         self._answer: asyncio.Future[str] = self._loop.create_future()
         self.connected = False
         self._closed = False
@@ -84,6 +86,7 @@ class Session:
         client.on_disconnect = self._disconnected
         client.on_socket_open = _send_at_once
         client.on_message = self._received
+        client.on_publish = self._taken
         self._client = client
 
     async def connect(self) -> None:
@@ -115,7 +118,7 @@ class Session:
         """
         self._client.subscribe(topic, _QOS)
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int | None:
         """Publish with QoS 1.
 
         Parameters
@@ -126,10 +129,10 @@ class Session:
 
         Returns
         -------
-        taken : false when the connection is gone
+        mid : the number of the packet; None when the connection is gone
         """
         info = self._client.publish(topic, payload, qos=_QOS, retain=retain)
-        return info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS
+        return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
 
     async def close(self, *, last: tuple[str, bytes] | None = None, timeout_s: float = 1.0) -> None:
         """Disconnect and end paho's thread.
@@ -190,6 +193,9 @@ class Session:
 
     def _received(self, _client: Any, _user: Any, message: paho.MQTTMessage) -> None:  # noqa: ANN401
         self._tell(self._on_message, message.topic, bytes(message.payload))
+
+    def _taken(self, _client: Any, _user: Any, mid: int, _reason: Any, _more: Any) -> None:  # noqa: ANN401
+        self._tell(self._on_taken, mid)
 
     def _tell(self, call: Callable[..., None], *arguments: object) -> None:
         if self._closed:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from ingest.batch import PAYLOAD_BYTES_MAX
 from ingest.broker import broker_address
 from ingest.config import ConfigError, read_config
 from ingest.identifiers import is_name, read_key_file
@@ -40,6 +41,7 @@ class BatchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     max_rows: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 512
     max_ms: PositiveInt = 250
+    max_bytes: Annotated[int, msgspec.Meta(ge=4096, le=1 << 26)] = PAYLOAD_BYTES_MAX - 512
 
 
 class OutboxSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,6 +49,7 @@ class OutboxSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     max_mb: PositiveInt = 256
     commit_ms: PositiveInt = 250
+    reserve_mb: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 8
 
 
 class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,6 +61,7 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     identity: Literal["pseudonym", "raw"] = "pseudonym"
     pseudonym_key_file: str | None = None
     aliases: str | None = None
+    profiles: tuple[str, ...] = ()
     mqtt: MqttSettings = MqttSettings()
     batch: BatchSettings = BatchSettings()
     outbox: OutboxSettings = OutboxSettings()
@@ -137,6 +141,7 @@ def absolute(settings: EdgeSettings, base: Path) -> EdgeSettings:
         state_dir=str(base / settings.state_dir),
         pseudonym_key_file=under(settings.pseudonym_key_file),
         aliases=under(settings.aliases),
+        profiles=tuple(str(base / path) for path in settings.profiles),
         mqtt=mqtt,
     )
 

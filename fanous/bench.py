@@ -11,7 +11,7 @@ import importlib
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from fanous.benchmarks.figure import Figure, Say
 from ingest.config import ConfigError, nearest
@@ -26,9 +26,16 @@ BENCHMARKS: dict[str, str] = {
     "line-protocol": "fanous.benchmarks.line_protocol:measure",
     "peers": "fanous.benchmarks.peers:measure",
     "pipeline": "fanous.benchmarks.pipeline:measure",
+    "latency": "fanous.benchmarks.latency:measure",
     "taps": "fanous.benchmarks.taps:measure",
+    "bluetooth": "fanous.benchmarks.bluetooth:measure",
+    "edge": "fanous.benchmarks.edge_footprint:measure",
 }
 """Name to the function that measures: ``measure(*, quick, say) -> tuple[Figure, ...]``."""
+
+FAULTS = "faults"
+ON_REQUEST: dict[str, str] = {FAULTS: "fanous.benchmarks.faults:measure"}
+"""Run only when named: `FAULTS` takes ``only`` and ``seed`` too, a violation ends with 1."""
 
 PEERS_SHOWN = 5
 """Of more peers than these a line of the table names the best; ``--json`` has them all."""
@@ -42,9 +49,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser : of the verb
     """
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"default: all of {', '.join(BENCHMARKS)}"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"default: all of {', '.join(BENCHMARKS)}; on request: {FAULTS}",
     )
     parser.add_argument("--quick", action="store_true", help="small sizes: seconds, not minutes")
+    parser.add_argument(
+        "--only", metavar="FAULT,…", help="of faults: these; default: all", type=_listed, default=()
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of faults: when and whom (default: 1)")
     parser.add_argument("--json", action="store_true", help="one JSON list instead of a table")
     parser.epilog = "example: fanous bench core --quick"
 
@@ -67,27 +81,39 @@ def run(args: argparse.Namespace) -> int:
     """
     names = list(dict.fromkeys(args.names))
     for name in names:
-        if name not in BENCHMARKS:
-            raise ConfigError(f"unknown benchmark '{name}'{nearest(name, list(BENCHMARKS))}")
+        if name not in BENCHMARKS | ON_REQUEST:
+            known = [*BENCHMARKS, *ON_REQUEST]
+            raise ConfigError(f"unknown benchmark '{name}'{nearest(name, known)}")
     figures: list[Figure] = []
     for name in names or BENCHMARKS:
+        more = {"only": args.only, "seed": args.seed} if name == FAULTS else {}
         try:
-            figures += _load(name)(quick=args.quick, say=_teller(name))
+            figures += _load(name)(quick=args.quick, say=_teller(name), **more)
         except ConfigError as error:
             if names:
                 raise
             _teller(name)(f"left out: {error}")
     print(_as_json(figures) if args.json else _as_table(figures))
-    return 0
+    return int(any(f.name.endswith(".violations") and f.value for f in figures))
 
 
 class _Measure(Protocol):
-    def __call__(self, *, quick: bool, say: Say) -> tuple[Figure, ...]: ...
+    def __call__(
+        self,
+        *,
+        quick: bool,
+        say: Say,
+        **more: Any,  # noqa: ANN401 (of faults only)
+    ) -> tuple[Figure, ...]: ...
 
 
 def _load(name: str) -> _Measure:
-    module, function = BENCHMARKS[name].split(":")
+    module, function = (BENCHMARKS | ON_REQUEST)[name].split(":")
     return cast("_Measure", getattr(importlib.import_module(module), function))
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _teller(name: str) -> Callable[[str], None]:

@@ -5,7 +5,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import secrets
 import signal
 import sys
 import tempfile
@@ -19,7 +18,7 @@ import numpy as np
 from analytics.radio_map import reduce_survey
 from analytics.store import Store
 from fanous.demo_score import Scoring
-from fanous.demo_shop import Shop
+from fanous.demo_shop import Arrivals, Shop, open_shop
 from fanous.embedded_broker import running_broker
 from gateway.service import Service
 from gateway.settings import GatewaySettings, HttpSettings, MqttSettings
@@ -27,6 +26,9 @@ from ingest.config import ConfigError
 from ingest.radio_map_file import write_radio_map
 from ingest.store_file import read_store
 from simulators.command import DEMO_STORE
+from simulators.hardware_config import KEY
+from simulators.hardware_play import StoreClock, play
+from simulators.private_bus import PrivateBus, open_bus
 from simulators.scenario import find_scenario
 from simulators.survey import take_survey
 from simulators.world import simulate
@@ -84,20 +86,33 @@ class _Demo:
             loop.add_signal_handler(number, self._interrupted.set)
         store_file = self._survey()
         store = read_store(store_file)
-        async with running_broker(self._folder) as (url, broker):
+        bus = open_bus(
+            _say, instead="the agents hear adverts directly, not through BlueZ and bleak"
+        )
+        try:
+            async with running_broker(self._folder) as (url, broker):
+                summary = await self._run(store, store_file, url, broker, bus)
+        finally:
+            if bus is not None:
+                bus.end()
+        return summary, self._interrupted.is_set()
+
+    async def _run(
+        self, store: Store, store_file: Path, url: str, broker: str, bus: PrivateBus | None
+    ) -> dict[str, Any]:
+        clock, arrivals = StoreClock(_whole_minute(time.time_ns())), Arrivals()
+        async with open_shop(store, url, self._folder, clock, arrivals, bus) as shop:
             service = Service(self._gateway_settings(store_file, url))
-            scoring = Scoring(store)
+            scoring = Scoring(store, (self._folder / KEY).read_bytes())
             service.on_output(lambda out: scoring.take_output(out, service.driver.tags.names))
             await service.start()
             try:
-                self._announce(store, broker, service)
-                shop = Shop(store, url, self._folder, time.time_ns)
-                await self._play(shop, store, service, scoring)
+                self._announce(store, broker, service, shop, bus)
+                await self._play(shop, store, service, scoring, clock, arrivals)
                 await service.drain_and_finish(timeout_s=self._drain_s)
-                summary = self._summary(shop, service, scoring)
+                return self._summary(shop, service, scoring)
             finally:
                 await service.stop()
-        return summary, self._interrupted.is_set()
 
     @property
     def _drain_s(self) -> float:
@@ -124,57 +139,68 @@ class _Demo:
         return store_file
 
     def _gateway_settings(self, store_file: Path, url: str) -> GatewaySettings:
-        # The gateway only ever sees pseudonyms here; its key is asked for and not used.
-        key_file = self._folder / "gateway.key"
-        key_file.write_bytes(secrets.token_bytes(32))
         return GatewaySettings(
             store=str(store_file),
-            pseudonym_key_file=str(key_file),
+            pseudonym_key_file=str(self._folder / KEY),
             state_dir=str(self._folder / "gateway"),
             clock="data",
             mqtt=MqttSettings(url=url),
             http=HttpSettings(port=self._args.port),
         )
 
-    def _announce(self, store: Store, broker: str, service: Service) -> None:
-        _say(f"pseudonyms use the store's id '{store.id}' as key: for a demo only")
+    def _announce(
+        self, store: Store, broker: str, service: Service, shop: Shop, bus: PrivateBus | None
+    ) -> None:
         _say(f"{store.name}: {len(store.receivers)} receivers, broker {broker}")
+        radios = "" if bus is None else ", adverts over bleak and BlueZ's D-Bus (a stand-in)"
+        _say(f"{shop.devices.lines} readers and scales on pseudo-terminals{radios}")
         if not self._args.headless:
             _say(f"the shop is at work at http://127.0.0.1:{service.http_port}/ (Ctrl-C ends it)")
 
-    async def _play(self, shop: Shop, store: Store, service: Service, scoring: Scoring) -> None:
-        stop = asyncio.Event()
+    async def _play(
+        self,
+        shop: Shop,
+        store: Store,
+        service: Service,
+        scoring: Scoring,
+        clock: StoreClock,
+        arrivals: Arrivals,
+    ) -> None:
+        stop, halt = asyncio.Event(), asyncio.Event()
         async with _running(shop, stop):
-            feed = asyncio.create_task(self._feed(shop, store, scoring), name="simulation")
+            missing = await shop.ready()
+            if missing:
+                _say(f"{missing} devices are not read by anybody: see the warnings above")
+            feed = asyncio.create_task(
+                play(
+                    simulate(
+                        find_scenario("demo"), store, self._args.seed, start_ns=clock.now_ns()
+                    ),
+                    shop.devices,
+                    clock,
+                    speed=self._args.speed,
+                    on_chunk=scoring.take_truth,
+                    arrived=lambda: arrivals.reach(shop.devices.heard.total()),
+                    stop=halt,
+                ),
+                name="simulation",
+            )
             over = asyncio.create_task(self._over(), name="time")
             ended = asyncio.create_task(service.wait(), name="gateway watch")
             progress = asyncio.create_task(self._progress(service), name="progress")
             try:
                 await asyncio.wait({feed, over, ended}, return_when=asyncio.FIRST_COMPLETED)
-                for task in (feed, ended):
-                    if task.done():
-                        await task
+                if ended.done():
+                    await ended
             finally:
-                for task in (feed, over, ended, progress):
+                halt.set()
+                for task in (over, ended, progress):
                     task.cancel()
-                await asyncio.gather(feed, over, ended, progress, return_exceptions=True)
-            for source in shop.sources.values():
-                source.end()
-            drained = [agent.drained() for agent in shop.agents.values()]
+                await asyncio.gather(over, ended, progress, return_exceptions=True)
+                await feed
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.gather(*drained), self._drain_s)
+                await asyncio.wait_for(shop.drained(), self._drain_s)
             stop.set()
-
-    async def _feed(self, shop: Shop, store: Store, scoring: Scoring) -> None:
-        began_s = time.monotonic()
-        chunks = simulate(
-            find_scenario("demo"), store, self._args.seed, start_ns=_whole_minute(time.time_ns())
-        )
-        for number, chunk in enumerate(chunks):
-            due_s = began_s + number / self._args.speed
-            await asyncio.sleep(max(0.0, due_s - time.monotonic()))
-            scoring.take_truth(chunk)
-            await shop.play(chunk)
 
     async def _over(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -204,8 +230,8 @@ class _Demo:
             "dwells": counts["dwells"],
             "shelf_events": counts["shelf_events"],
             "points_written": counts["points_written"],
-            "lost": sum(max(0, shop.emitted[kind] - stored[kind]) for kind in kinds),
-            "duplicates": sum(max(0, stored[kind] - shop.emitted[kind]) for kind in kinds),
+            "lost": sum(max(0, shop.devices.heard[kind] - stored[kind]) for kind in kinds),
+            "duplicates": sum(max(0, stored[kind] - shop.devices.heard[kind]) for kind in kinds),
             **{
                 name: None if value is None else round(value, 4)
                 for name, value in scoring.figures().items()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from analytics.quality import score
 from analytics.rows import STAGES, ZONE_STATES, Output, Positions
 from analytics.store import Store
-from ingest.identifiers import pseudonym, store_key
+from ingest.identifiers import pseudonym
 from simulators.chunk import Chunk
 from simulators.places import products_of
 
@@ -23,11 +23,12 @@ class Scoring:
     Parameters
     ----------
     store : the store
+    key : of its pseudonyms
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, key: bytes) -> None:
         self._store = store
-        self._key = store_key(store.id)
+        self._key = key
         self._products = products_of(store)
         self._out = Output()
         self._tags: list[NDArray[np.object_]] = []

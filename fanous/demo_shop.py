@@ -1,182 +1,237 @@
-"""The simulated shop of the demo: what it emits, as bytes into the real edge agents.
+"""The simulated shop of the demo: virtual devices, and the real edge agents that read them.
 
-Wristbands advertise as iBeacons and are tapped as 125 kHz cards, load cells speak
-MT-SICS lines: every measurement goes through the profiles, the pseudonyms and the
-outbox of an agent, as it would in a store.
+Rules of the file: the agents take the very files that `fanous simulate --serial` writes
+for `fanous edge run`. Only their clock is another one, the shop's, which runs at the
+demo's speed; and their sources are counted, so that the shop waits for what it sent.
+Readers and scales are pseudo-terminals, always. Wristbands are heard through bleak and a
+stand-in of BlueZ on a private D-Bus where one can be had, else by the agents directly.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from analytics.store import Store
-from edge.agent import Agent
-from edge.settings import EdgeSettings, MqttSettings
-from edge.sources.virtual import PortSettings, VirtualSettings, VirtualSource
+from edge.agent import Agent, make_sources
+from edge.measurement import Emit, Measurement
+from edge.settings import read_settings
+from edge.sources.source import Source
+from edge.sources.virtual import VirtualSource
 from firmware_profiles.registry import load_registry
-from ingest.identifiers import store_key
-from simulators.chunk import Chunk
+from simulators.hardware import Devices, opened
+from simulators.hardware_bytes import Adverts
+from simulators.hardware_config import write_configs
+from simulators.hardware_play import StoreClock
+from simulators.private_bus import PrivateBus
 from simulators.routing import find_routes
 
-BANDS_MOST = 40_000
-"""Wristbands enrolled beforehand; enough for half a day at ten times real speed."""
-_CACHED_MOST = 4096
-Clock = Callable[[], int]
-Packet = tuple[str, VirtualSource, str, int, float, bytes]
-"""Kind, where it goes, receiver or port, time [ns], strength [dBm], bytes."""
-_UUID = "2f234454-cf6d-4a0f-adf2-f4911ba9ffa6"
+ARRIVE_S = 1.0
+"""[s] What was sent and has not come after so long is not waited for any more."""
+_READY_S, _POLL_S = 10.0, 0.02
 
 
-def band_number(tag: str) -> int:
-    """Return the number of a simulated wristband from its name, ``name:band-0007``."""
-    return int(tag.rsplit("-", maxsplit=1)[1])
+class Arrivals:
+    """Counts the measurements that have come to the agents."""
+
+    def __init__(self) -> None:
+        self._count = self._given_up = 0
+        self._more = asyncio.Event()
+
+    def add(self, count: int) -> None:
+        """Count some more."""
+        self._count += count
+        self._more.set()
+
+    async def reach(self, count: int) -> None:
+        """Wait until so many have come; after `ARRIVE_S` without any, give up the missing.
+
+        Parameters
+        ----------
+        count : all that were sent so far
+        """
+        while self._count + self._given_up < count:
+            self._more.clear()
+            try:
+                await asyncio.wait_for(self._more.wait(), ARRIVE_S)
+            except TimeoutError:
+                self._given_up = count - self._count
 
 
-def write_enrolment(path: Path) -> None:
-    """Write the table that says which beacon and which card are the same wristband."""
-    with open(path, "w", encoding="utf-8") as file:
-        file.write("tag,name\n")
-        for number in range(1, BANDS_MOST + 1):
-            name = f"name:band-{number:04d}"
-            file.write(f"ibeacon:{_UUID}-{number >> 16}-{number & 0xFFFF},{name}\n")
-            file.write(f"em4100:{0x0100000000 + number:010x},{name}\n")
+class CountedSource:
+    """A source whose measurements are counted, and that ends when told to.
+
+    Parameters
+    ----------
+    source : the real one
+    arrivals : what counts
+    """
+
+    def __init__(self, source: Source, arrivals: Arrivals) -> None:
+        self.name = source.name
+        self._source, self._arrivals = source, arrivals
+        self._end = asyncio.Event()
+
+    def end(self) -> None:
+        """Say that nothing more will come."""
+        self._end.set()
+
+    async def run(self, emit: Emit) -> None:
+        """Hand over measurements until `end`.
+
+        Parameters
+        ----------
+        emit : of the agent
+        """
+
+        async def counted(measurements: Sequence[Measurement]) -> None:
+            await emit(measurements)
+            self._arrivals.add(len(measurements))
+
+        tasks = [
+            asyncio.create_task(self._source.run(counted), name=f"counted {self.name}"),
+            asyncio.create_task(self._end.wait(), name=f"end of {self.name}"),
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if tasks[0].done():
+                tasks[0].result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def health(self) -> dict[str, Any]:
+        """Return that of the source."""
+        return self._source.health()
+
+
+class DirectRadios:
+    """Receivers without radios: an advert goes to the agent as bytes.
+
+    Parameters
+    ----------
+    store : the store
+    adverts : of the wristbands
+    clock : of the shop
+    """
+
+    def __init__(self, store: Store, adverts: Adverts, clock: StoreClock) -> None:
+        routes = find_routes(store)
+        self.sources = {name: VirtualSource() for name in routes.agents}
+        self._of = [self.sources[routes.agents[at]] for at in routes.receiver.tolist()]
+        self._names = [receiver.id for receiver in store.receivers]
+        self._adverts, self._clock = adverts, clock
+        self.missing = 0
+
+    async def hear(self, receiver: int, tag: str, rssi_dbm: int) -> bool:
+        """Let a receiver hear a wristband.
+
+        Parameters
+        ----------
+        receiver : index of the store's receiver
+        tag : of the simulation
+        rssi_dbm : [dBm] how strong
+
+        Returns
+        -------
+        heard : always
+        """
+        _, data = self._adverts.of_band(tag)
+        now_ns = self._clock.now_ns()
+        self._of[receiver].push_advert(now_ns, self._names[receiver], rssi_dbm, data)
+        return True
+
+    async def pass_second(self) -> None:
+        """There is nothing to do."""
 
 
 class Shop:
-    """The agents of a store and what the simulation pushes into them.
+    """The agents of a store, their devices, and what came from these.
+
+    Attributes
+    ----------
+    agents : by name
+    devices : what speaks to them
+    """
+
+    def __init__(
+        self, agents: dict[str, Agent], sources: list[CountedSource], devices: Devices
+    ) -> None:
+        self.agents, self.devices = agents, devices
+        self._sources = sources
+
+    async def ready(self) -> int:
+        """Wait until everything is listened to; return how many devices are not after all."""
+        until_s = asyncio.get_running_loop().time() + _READY_S
+        # A port does not tell that it was opened: one must look.
+        while self.devices.missing and asyncio.get_running_loop().time() < until_s:  # noqa: ASYNC110
+            await asyncio.sleep(_POLL_S)
+        return self.devices.missing
+
+    async def drained(self) -> None:
+        """End the sources and wait until the gateway has everything."""
+        for source in self._sources:
+            source.end()
+        await asyncio.gather(*(agent.drained() for agent in self.agents.values()))
+
+
+@contextlib.asynccontextmanager
+async def open_shop(
+    store: Store,
+    broker_url: str,
+    folder: Path,
+    clock: StoreClock,
+    arrivals: Arrivals,
+    bus: PrivateBus | None,
+) -> AsyncIterator[Shop]:
+    """Open the devices of a shop and make its agents, for the length of the context.
 
     Parameters
     ----------
     store : the store
     broker_url : where the agents publish
-    state_dir : a folder for their outboxes and the enrolment table
-    now_ns : the clock
+    folder : for ports, configurations and outboxes
+    clock : of the shop
+    arrivals : counts what comes
+    bus : for the radios; None = adverts go to the agents directly
 
-    Attributes
-    ----------
-    agents : by name
-    emitted : rows by kind, as pushed
+    Yields
+    ------
+    shop : its agents do not run yet
     """
+    configs = write_configs(store, folder, broker_url=broker_url, with_radios=bus is not None)
+    registry = load_registry()
+    with _system_bus(bus):
+        async with opened(store, folder, registry, bus) as devices:
+            direct = DirectRadios(store, Adverts(registry), clock) if bus is None else None
+            if direct is not None:
+                devices.radios = direct
+            agents, counted = {}, []
+            for name, path in configs.items():
+                settings = read_settings(path)
+                sources = make_sources(settings, base=folder, now_ns=clock.now_ns)
+                if direct is not None:
+                    sources.append(direct.sources[name])
+                mine = [CountedSource(source, arrivals) for source in sources]
+                agents[name] = Agent(settings, now_ns=clock.now_ns, sources=mine, base=folder)
+                counted += mine
+            yield Shop(agents, counted, devices)
 
-    def __init__(self, store: Store, broker_url: str, state_dir: Path, now_ns: Clock) -> None:
-        self._store = store
-        self._registry = load_registry()
-        self._adverts: dict[str, bytes] = {}
-        self._cards: dict[str, bytes] = {}
-        self._routes = find_routes(store)
-        self.emitted: Counter[str] = Counter()
-        enrolment = state_dir / "bands.csv"
-        write_enrolment(enrolment)
-        self.sources = {name: self._source(at) for at, name in enumerate(self._routes.agents)}
-        self.agents = {
-            name: Agent(
-                EdgeSettings(
-                    store=store.id,
-                    agent=name,
-                    state_dir=str(state_dir / name),
-                    aliases=str(enrolment),
-                    mqtt=MqttSettings(url=broker_url),
-                ),
-                now_ns=now_ns,
-                sources=[source],
-                key=store_key(store.id),
-            )
-            for name, source in self.sources.items()
-        }
 
-    async def play(self, chunk: Chunk) -> None:
-        """Push one second of the simulation into the agents."""
-        for source in self.sources.values():
-            await source.room()
-        order = np.argsort(
-            np.concatenate([chunk.readings.t_ns, chunk.taps.t_ns, chunk.samples.t_ns]),
-            kind="stable",
-        )
-        packets = [*self._readings(chunk), *self._taps(chunk), *self._samples(chunk)]
-        for at in order.tolist():
-            kind, source, place, t_ns, rssi_dbm, data = packets[at]
-            if kind == "readings":
-                source.push_advert(t_ns, place, rssi_dbm, data)
-            else:
-                source.push_serial(t_ns, place, data)
-            self.emitted[kind] += 1
-        if len(self._adverts) > _CACHED_MOST:
-            self._adverts.clear()
-            self._cards.clear()
-
-    def dropped(self) -> int:
-        """Return how many packets the sources turned away."""
-        return sum(sum(source.dropped.values()) for source in self.sources.values())
-
-    def _source(self, agent: int) -> VirtualSource:
-        points = [p for p, at in zip(self._store.tap_points, self._routes.tap_point, strict=True)
-                  if at == agent]  # fmt: skip
-        sensors = [s for (_, s), at in zip(self._store.sensors, self._routes.sensor, strict=True)
-                   if at == agent]  # fmt: skip
-        ports = [
-            *(PortSettings(name=p.id, profile="rdm6300", tap_point=p.id) for p in points),
-            *(PortSettings(name=s.id, profile="mt_sics", sensor=s.id) for s in sensors),
-        ]
-        return VirtualSource(VirtualSettings(port=tuple(ports)))
-
-    def _readings(self, chunk: Chunk) -> Iterator[Packet]:
-        rows = chunk.readings
-        names = [receiver.id for receiver in self._store.receivers]
-        adverts = [self._advert(tag) for tag in chunk.tags]
-        for t_ns, receiver, tag, rssi in zip(
-            rows.t_ns.tolist(), rows.receiver.tolist(), rows.tag.tolist(), rows.rssi_dbm.tolist(),
-            strict=True,
-        ):  # fmt: skip
-            source = self._of(int(self._routes.receiver[receiver]))
-            yield "readings", source, names[receiver], t_ns, rssi, adverts[tag]
-
-    def _taps(self, chunk: Chunk) -> Iterator[Packet]:
-        rows = chunk.taps
-        for t_ns, point, tag in zip(
-            rows.t_ns.tolist(), rows.tap_point.tolist(), rows.tag.tolist(), strict=True
-        ):
-            source = self._of(int(self._routes.tap_point[point]))
-            card = self._card(chunk.tags[tag])
-            yield "taps", source, self._store.tap_points[point].id, t_ns, 0.0, card
-
-    def _samples(self, chunk: Chunk) -> Iterator[Packet]:
-        rows = chunk.samples
-        sensors = [sensor.id for _, sensor in self._store.sensors]
-        for t_ns, sensor, value in zip(
-            rows.t_ns.tolist(), rows.sensor.tolist(), rows.value.tolist(), strict=True
-        ):
-            source = self._of(int(self._routes.sensor[sensor]))
-            line = self._registry.encode("mt_sics", {"stable": True, "mass_g": value})
-            yield "samples", source, sensors[sensor], t_ns, 0.0, line
-
-    def _of(self, agent: int) -> VirtualSource:
-        return self.sources[self._routes.agents[agent]]
-
-    def _advert(self, tag: str) -> bytes:
-        if tag not in self._adverts:
-            number = band_number(tag)
-            self._adverts[tag] = self._registry.encode(
-                "ibeacon",
-                {
-                    "uuid": _UUID,
-                    "major": number >> 16,
-                    "minor": number & 0xFFFF,
-                    "tx_power_1m_dbm": -59,
-                },
-            )
-        return self._adverts[tag]
-
-    def _card(self, tag: str) -> bytes:
-        if tag not in self._cards:
-            number = band_number(tag)
-            fields: Mapping[str, object] = {
-                "tag_hex": f"{0x0100000000 + number:010x}",
-                "version": 1,
-                "card_number": number,
-                "wiegand_facility": number >> 16 & 0xFF,
-                "wiegand_card": number & 0xFFFF,
-            }
-            self._cards[tag] = self._registry.encode("rdm6300", fields)
-        return self._cards[tag]
+@contextlib.contextmanager
+def _system_bus(bus: PrivateBus | None) -> Iterator[None]:
+    """Let this process take a private bus for the system's; bleak knows no other way."""
+    name = "DBUS_SYSTEM_BUS_ADDRESS"
+    before = os.environ.get(name)
+    if bus is not None:
+        os.environ[name] = bus.address
+    try:
+        yield
+    finally:
+        if bus is not None:
+            os.environ.pop(name, None)
+            if before is not None:
+                os.environ[name] = before

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import fanous
+from edge.check_host import is_virtual_machine, kernel_clock
+from edge.findings import Check
 from fanous.doctor_checks import (
-    Check,
     check_bluetooth,
-    check_clock,
+    check_clock_of,
     check_machine_disk,
     check_mosquitto,
     check_names,
@@ -76,7 +78,11 @@ def diagnose(config: Path | None) -> list[Check]:
     if config is None:
         checks += [check_machine_disk(), check_bluetooth(is_needed=False)]
     ended = (time.time_ns(), time.monotonic_ns())
-    return [*checks, check_clock(began, ended), *of_config]
+    files = [Path(fanous.__file__), *([] if config is None else [config])]
+    clock = check_clock_of(
+        began, ended, files=files, kernel=kernel_clock(), is_virtual=is_virtual_machine()
+    )
+    return [*checks, clock, *of_config]
 
 
 def as_text(checks: Sequence[Check]) -> str:

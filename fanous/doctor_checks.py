@@ -1,36 +1,26 @@
 """Checks of this machine: Python, packages, names, clock, disk, radios, programs.
 
-Rules of the file: a check is a record with what was found, what was expected and what to
-do about it; it never raises and never hangs (`guarded`). Nothing is changed, nothing of a
-configuration is needed here (that is `fanous.doctor_config`).
+Rules of the file: checks as of `edge.findings`; nothing is changed, nothing of a
+configuration is needed here (that is `fanous.doctor_config`). What an agent's own check
+looks at, too, is in `edge.check_host`.
 """
 
 import importlib.metadata
 import importlib.util
-import os
-import queue
 import re
 import shutil
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from ingest.config import ConfigError
+from edge.check_host import KernelClock, check_clock, check_disk
+from edge.findings import Check, judged
 
 PYTHON_FROM, PYTHON_BEFORE = (3, 11), (3, 14)
 IMPORT_PACKAGES = (
     "fanous", "edge", "gateway", "firmware_profiles", "ingest", "analytics", "simulators",
 )  # fmt: skip
-YEARS = (2025, 2100)
-"""A clock outside has never been set: a Raspberry Pi has no battery."""
-CLOCK_STEP_S = 0.2
-CHECK_S = 10.0
-"""No check takes longer; what it waited for is then taken as broken."""
 MACHINE_FREE_MB = 200
 BLUETOOTH = Path("/sys/class/bluetooth")
 SYSTEM_PLACES = "/usr/sbin:/usr/local/sbin"
@@ -38,87 +28,6 @@ _REQUIREMENT = re.compile(
     r"^(?P<name>[A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*(?:>=\s*(?P<least>[0-9.]+))?"
     r"(?:[^;]*;\s*extra\s*==\s*['\"](?P<extra>[a-z]+)['\"])?"
 )
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One thing that was looked at; `remedy` is empty when there is nothing to do."""
-
-    name: str
-    ok: bool
-    found: str
-    expected: str
-    remedy: str = ""
-
-
-def judged(name: str, found: str, expected: str, remedy: str, *, ok: bool) -> Check:
-    """Return a check that shows its remedy only when it does not hold.
-
-    Parameters
-    ----------
-    name, found, expected, remedy : of the check
-    ok : whether it holds
-    """
-    return Check(name=name, ok=ok, found=found, expected=expected, remedy="" if ok else remedy)
-
-
-def guarded(
-    name: str, expected: str, remedy: str, work: Callable[[], str], *, seconds: float = CHECK_S
-) -> Check:
-    """Return the check that some work makes: it returns what it found, or raises.
-
-    Parameters
-    ----------
-    name, expected, remedy : of the check; a check that holds shows no remedy
-    work : whatever it raises is a fault of what it looks at
-    seconds : [s] how long it may take
-    """
-    try:
-        found = within(seconds, work)
-    except ModuleNotFoundError as error:
-        found = f"the package '{error.name}' is not installed"
-        remedy = "install fanous with the extra it needs: edge or gateway"
-    except (ConfigError, TimeoutError, ValueError) as error:
-        found = str(error)
-    except OSError as error:
-        found = error.strerror or str(error) or type(error).__name__
-    except Exception as error:
-        found = f"{type(error).__name__}: {error}"
-    else:
-        return Check(name=name, ok=True, found=found, expected=expected)
-    return Check(name=name, ok=False, found=found, expected=expected, remedy=remedy)
-
-
-def within(seconds: float, work: Callable[[], T]) -> T:
-    """Return what some work returns, or raise what it raises, but not later than this.
-
-    Parameters
-    ----------
-    seconds : [s]
-    work : goes on in a thread that nobody waits for when it takes longer
-
-    Raises
-    ------
-    TimeoutError
-        It took longer.
-    """
-    answers: queue.Queue[tuple[T, None] | tuple[None, BaseException]] = queue.Queue(1)
-
-    def run() -> None:
-        try:
-            answers.put((work(), None))
-        except BaseException as error:
-            answers.put((None, error))
-
-    threading.Thread(target=run, name="doctor-probe", daemon=True).start()
-    try:
-        value, error = answers.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError(f"no answer within {seconds:g} s") from None
-    if error is not None:
-        raise error
-    return value  # type: ignore[return-value]
 
 
 def check_python(version: Sequence[int] = sys.version_info[:3]) -> Check:
@@ -208,45 +117,25 @@ def check_names(
     )
 
 
-def check_clock(began: tuple[int, int], ended: tuple[int, int]) -> Check:
-    """Check that the clock is set and was not stepped while doctor looked.
+def check_clock_of(
+    began: tuple[int, int],
+    ended: tuple[int, int],
+    *,
+    files: Iterable[Path] = (),
+    kernel: KernelClock | None = None,
+    is_virtual: bool = False,
+) -> Check:
+    """Check that the clock is set and kept, and was not stepped while doctor looked.
 
     Parameters
     ----------
     began, ended : (wall, monotonic) [ns] at two moments
+    files : written on this machine: none can be from the future
+    kernel : what the kernel says of its clock
+    is_virtual : an unkept clock is then the host's matter
     """
-    year = time.gmtime(max(ended[0], 0) // 10**9).tm_year
     step_s = ((ended[0] - began[0]) - (ended[1] - began[1])) / 1e9
-    is_set = YEARS[0] <= year < YEARS[1]
-    is_steady = abs(step_s) < CLOCK_STEP_S
-    shown = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(max(ended[0], 0) // 10**9))
-    return judged(
-        name="clock",
-        ok=is_set and is_steady,
-        found=shown if is_steady else f"{shown}, stepped by {step_s:+.1f} s in between",
-        expected=f"a year from {YEARS[0]} on, and no steps",
-        remedy="set it and keep it set, for example with: timedatectl set-ntp true",
-    )
-
-
-def check_disk(path: Path, *, least_mb: int, free_mb: Callable[[Path], int] | None = None) -> Check:
-    """Check the free space of the disk that holds a folder.
-
-    Parameters
-    ----------
-    path : the folder, or where it will be
-    least_mb : [MB] that must be free
-    free_mb : [MB] free on the disk of a folder
-    """
-    free_mb = free_mb or _free_mb
-
-    def look() -> str:
-        free = free_mb(nearest_there(path))
-        if free < least_mb:
-            raise ValueError(f"{free} MB free on the disk of {path}")
-        return f"{free} MB free on the disk of {path}"
-
-    return guarded("disk", f"{least_mb} MB free", "make room, or choose another state_dir", look)
+    return check_clock(ended[0], files=files, kernel=kernel, is_virtual=is_virtual, step_s=step_s)
 
 
 def check_machine_disk() -> Check:
@@ -286,16 +175,6 @@ def check_mosquitto() -> Check:
     )
 
 
-def nearest_there(path: Path) -> Path:
-    """Return the path or the nearest part of it that exists.
-
-    Parameters
-    ----------
-    path : a file or folder that may not be there yet
-    """
-    return next(part for part in (path, *path.parents) if part.exists())
-
-
 def _requirements() -> list[str]:
     try:
         return importlib.metadata.requires("fanous") or []
@@ -320,8 +199,3 @@ def _is_at_least(version: str, least: str | None) -> bool:
 def _origin_of(name: str) -> Path | None:
     spec = importlib.util.find_spec(name)
     return None if spec is None or spec.origin is None else Path(spec.origin).resolve().parent
-
-
-def _free_mb(path: Path) -> int:
-    status = os.statvfs(path)
-    return status.f_bavail * status.f_frsize // 1_000_000

@@ -5,10 +5,8 @@ looked at on its own, so that one fault does not hide the next. A wrong file is 
 that failed, with the very sentence that `fanous edge check` or `gateway check` says.
 """
 
-import os
 import sqlite3
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from fanous.doctor_checks import Check, check_bluetooth, check_disk, guarded, nearest_there, within
-from fanous.doctor_probes import PROBE_S, Broker, ask_broker, free_port, is_locked
-from fanous.doctor_serial import check_serial
+from edge.check_broker import PROBE_S, Broker, check_broker
+from edge.check_host import check_agent_state, check_disk, check_state_dir, is_locked
+from edge.findings import Check, guarded, within
+from fanous.doctor_checks import check_bluetooth
+from fanous.doctor_probes import free_port
 from ingest.config import ConfigError, read_config, read_toml
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 EDGE_KEYS = frozenset({"agent", "source", "outbox", "batch", "aliases"})
 GATEWAY_KEYS = frozenset({"http", "influxdb", "journal", "alarms", "clock", "foreign"})
-EDGE_SPARE_MB, GATEWAY_SPARE_MB = 64, 256
-"""Room for what is beside the outbox or the journal."""
+GATEWAY_SPARE_MB = 256
+"""Room for what is beside the journal."""
 OTHERS = stat.S_IROTH | stat.S_IWOTH | stat.S_IXOTH
 
 
@@ -92,9 +92,9 @@ def find_kind(path: Path) -> Literal["edge", "gateway"]:
 
 
 def _edge(path: Path) -> Iterator[Check]:
-    from edge.settings import EdgeSettings, absolute, read_password, tls_context
+    from edge.check_broker import broker_of
+    from edge.settings import EdgeSettings, absolute
     from edge.settings import read_settings as read
-    from ingest.broker import broker_address
 
     def whole() -> str:
         settings = read(path)
@@ -107,23 +107,14 @@ def _edge(path: Path) -> Iterator[Check]:
         )
     except (ConfigError, TimeoutError):
         return
-    yield from _state(Path(settings.state_dir), settings.outbox.max_mb + EDGE_SPARE_MB)
+    state_dir = Path(settings.state_dir)
+    yield from check_agent_state(state_dir, max_mb=settings.outbox.max_mb)
+    yield from _databases(state_dir)
     if settings.identity != "raw":
         yield _key_file(settings.pseudonym_key_file)
     yield from _secrets("mqtt", settings.mqtt, ("password_file", "key_file"))
     yield from _sources(settings, path.resolve().parent)
-
-    def broker() -> Broker:
-        address = broker_address(settings.mqtt.url)
-        return Broker(
-            host=address.host,
-            port=address.port,
-            tls=tls_context(settings.mqtt),
-            username=settings.mqtt.username,
-            password=read_password(settings.mqtt),
-        )
-
-    yield _broker(broker)
+    yield check_broker(lambda: broker_of(settings))
 
 
 def _gateway(path: Path) -> Iterator[Check]:
@@ -141,7 +132,10 @@ def _gateway(path: Path) -> Iterator[Check]:
         return
     settings = _absolute(raw, path.resolve().parent)
     yield _store(Path(settings.store))
-    yield from _state(Path(settings.state_dir), settings.journal.max_mb + GATEWAY_SPARE_MB)
+    state_dir = Path(settings.state_dir)
+    yield check_state_dir(state_dir)
+    yield check_disk(state_dir, least_mb=settings.journal.max_mb + GATEWAY_SPARE_MB)
+    yield from _databases(state_dir)
     yield _key_file(settings.pseudonym_key_file)
     yield from _secrets("mqtt", settings.mqtt, ("password_file", "key_file"))
     yield from _secrets("http", settings.http, ("token_file",))
@@ -158,7 +152,7 @@ def _gateway(path: Path) -> Iterator[Check]:
             password=read_secret(Path(secret), subject="[mqtt] password_file") if secret else None,
         )
 
-    yield _broker(broker)
+    yield check_broker(broker)
     yield _http_port(settings)
     if settings.influxdb is not None:
         yield from _secrets("influxdb", settings.influxdb, ("token_file", "password_file"))
@@ -195,36 +189,18 @@ _PATHS = ("store", "state_dir")
 
 def _store(path: Path) -> Check:
     def look() -> str:
-        from gateway.assembly import read_engine_maker
+        from gateway.engine_room import read_engine_room
         from ingest.store_file import read_store
 
         store = read_store(path)
-        read_engine_maker(store, path)
+        read_engine_room(store, path)
         return f"{path}: {len(store.zones)} zones, {len(store.receivers)} receivers"
 
     return guarded("store file", "a store file without mistakes", "see `fanous store check`", look)
 
 
-def _state(path: Path, least_mb: int) -> Iterator[Check]:
-    def look() -> str:
-        there = nearest_there(path)
-        if not there.is_dir():
-            raise ValueError(f"{there} is a file")
-        if there != path:
-            if not os.access(there, os.W_OK | os.X_OK):
-                raise ValueError(f"{path} is not there and {there} cannot be written")
-            return f"{path} will be made"
-        with tempfile.NamedTemporaryFile(dir=path, prefix=".probe-"):
-            return f"{path} can be written"
-
-    yield guarded(
-        "state_dir",
-        "a folder that this user can write",
-        f"change its owner: chown -R $(id -un) {path}, or choose another state_dir",
-        look,
-    )
-    yield check_disk(path, least_mb=least_mb)
-    for file in sorted(path.glob("*.sqlite")) if path.is_dir() else ():
+def _databases(state_dir: Path) -> Iterator[Check]:
+    for file in sorted(state_dir.glob("*.sqlite")) if state_dir.is_dir() else ():
         yield _database(file)
 
 
@@ -293,56 +269,27 @@ def _refuse_open(path: Path) -> None:
 
 
 def _sources(settings: "EdgeSettings", base: Path) -> Iterator[Check]:
+    from edge.check import check_sources, hardware_looks, run_looks
+
     def look() -> str:
         from edge.agent import make_sources
 
         sources = make_sources(settings, base=base, now_ns=lambda: 0)
         return ", ".join(source.name for source in sources) or "none: there is nothing to do"
 
-    yield guarded(
+    whole = guarded(
         "sources",
         "[[source]] tables that fit their kind",
         "correct the table that the sentence names; edge/sample.toml shows all kinds",
         look,
     )
-    yield check_bluetooth(is_needed=any(table.get("kind") == "ble" for table in settings.source))
-    lines = [table for table in settings.source if table.get("kind") == "serial"]
-    if lines:
-        yield from check_serial(lines, base=base, state_dir=Path(settings.state_dir))
-    devices = {
-        value
-        for table in settings.source
-        for value in table.values()
-        if isinstance(value, str) and value.startswith("/dev/")
-    }
-    for device in sorted(devices):
-        yield _device(Path(device))
-
-
-def _device(path: Path) -> Check:
-    def look() -> str:
-        if not path.exists():
-            raise ValueError(f"{path} is not there")
-        if not os.access(path, os.R_OK | os.W_OK):
-            raise ValueError(f"{path} cannot be opened by this user")
-        return f"{path} can be opened"
-
-    return guarded(
-        f"device {path.name}",
-        "a port that this user may read and write",
-        "plug it in; let this user in: usermod -a -G dialout $(id -un), then log in again",
-        look,
-    )
-
-
-def _broker(make: Callable[[], Broker]) -> Check:
-    return guarded(
-        "broker",
-        "a broker that lets this client in",
-        "start the broker, or correct [mqtt] url, username and password_file",
-        lambda: ask_broker(make()),
-        seconds=3 * PROBE_S,
-    )
+    yield whole
+    # The first table that is wrong is named above, with those behind it here.
+    wrong = list(check_sources(settings, base=base))
+    yield from wrong if whole.ok else wrong[1:]
+    if not any(table.get("kind") == "ble" for table in settings.source):
+        yield check_bluetooth(is_needed=False)
+    yield from run_looks(hardware_looks(settings, base=base))
 
 
 def _http_port(settings: "GatewaySettings") -> Check:
@@ -366,7 +313,7 @@ def _http_port(settings: "GatewaySettings") -> Check:
 
 def _influxdb(settings: "GatewaySettings") -> Check:
     def look() -> str:
-        from gateway.influx import choose_writer
+        from gateway.influx_writers import choose_writer
 
         assert settings.influxdb is not None
         quick = msgspec.structs.replace(settings.influxdb, timeout_s=PROBE_S)

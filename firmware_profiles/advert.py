@@ -48,16 +48,30 @@ def ad_structures(data: bytes) -> list[tuple[int, bytes]] | None:
 
 def local_name(data: bytes) -> str | None:
     """Return the advertised name, printable letters only, or None."""
-    for kind, payload in ad_structures(data) or ():
-        if kind in NAMES:
-            text = payload.decode("utf-8", "replace")
-            return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
-    return None
+    name = None
+    at, end = 0, len(data)
+    while at < end:
+        size = data[at]
+        if size == 0:
+            break
+        if at + size >= end:
+            return None
+        if name is None and data[at + 1] in NAMES:
+            name = data[at + 2 : at + 1 + size]
+        at += size + 1
+    if name is None:
+        return None
+    text = name.decode("utf-8", "replace")
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def offers_service(data: bytes, uuid16: int) -> bool:
     """Tell whether a 16-bit service UUID stands in the advert's lists of services."""
     wanted = uuid16.to_bytes(2, "little")
+    if wanted not in data:
+        return False
     return any(
         payload[at : at + 2] == wanted
         for kind, payload in ad_structures(data) or ()

@@ -87,10 +87,18 @@ def crc16_modbus(data: bytes) -> bytes:
     """
     crc = 0xFFFF
     for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ 0xA001 if crc & 1 else crc >> 1
+        crc = crc >> 8 ^ _CRC16[(crc ^ byte) & 0xFF]
     return crc.to_bytes(2, "little")
+
+
+def _shifted(byte: int) -> int:
+    for _ in range(8):
+        byte = byte >> 1 ^ 0xA001 if byte & 1 else byte >> 1
+    return byte
+
+
+_CRC16 = tuple(map(_shifted, range(256)))
+"""What each byte adds to the CRC: the eight steps of its bits at once."""
 
 
 CHECKSUMS: dict[str, Callable[[bytes], bytes]] = {

@@ -32,6 +32,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--extra", type=Path, metavar="DIR", help="a folder with further profiles (*.toml)"
     )
+    parser.add_argument(
+        "--file",
+        dest="files",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a further profile; may be given several times",
+    )
     verbs = parser.add_subparsers(
         dest="profiles_verb", metavar="list|show|test|decode", required=True
     )
@@ -59,9 +68,10 @@ def run(args: argparse.Namespace) -> int:
     The exit code.
     """
     try:
-        registry = load_registry(_texts(args.extra))
+        texts = _texts(args.extra, args.files)
     except OSError as error:
-        return _wrong(f"{args.extra}: cannot be read ({error.strerror})")
+        return _wrong(f"{error.filename or args.extra}: cannot be read ({error.strerror})")
+    registry = load_registry(texts)
     for message in registry.errors:
         print(f"refused profile: {message}", file=sys.stderr)
     name = getattr(args, "profile", None) or getattr(args, "name", None)
@@ -70,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     if args.profiles_verb == "list":
         return _list(registry, as_json=args.json)
     if args.profiles_verb == "show":
-        return _show(registry.profiles[args.name], _texts(args.extra))
+        return _show(registry.profiles[args.name], texts)
     if args.profiles_verb == "test":
         return _test(registry, args.name, as_json=args.json)
     return _decode(registry, args.profile, args.file)
@@ -152,7 +162,8 @@ def _list(registry: Registry, *, as_json: bool) -> int:
 
 def _show(profile: Profile, extra: dict[str, str]) -> int:
     head = f'id = "{profile.id}"'
-    for text in {**packaged_profiles(), **extra}.values():
+    # Of several with one id the last was loaded.
+    for text in reversed({**packaged_profiles(), **extra}.values()):
         if head in text.splitlines():
             print(text, end="")
             return DONE
@@ -220,15 +231,17 @@ def _chain(first: bytes, rest: Iterable[bytes]) -> Iterator[bytes]:
     yield from rest
 
 
-def _texts(folder: Path | None) -> dict[str, str]:
-    if folder is None:
-        return {}
-    if not folder.is_dir():
-        raise NotADirectoryError(20, "expected a folder with *.toml files")
-    return {
-        file.name: file.read_text(encoding="utf-8", errors="replace")
-        for file in sorted(folder.glob("*.toml"))
-    }
+def _texts(folder: Path | None, files: Iterable[Path]) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    if folder is not None:
+        if not folder.is_dir():
+            raise NotADirectoryError(20, "expected a folder with *.toml files", str(folder))
+        texts = {file.name: _text(file) for file in sorted(folder.glob("*.toml"))}
+    return texts | {str(file): _text(file) for file in files}
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace")
 
 
 def _wrong(sentence: str) -> int:

@@ -30,6 +30,7 @@ REASONS = frozenset(
         "noise",
         "not-authentic",
         "out-of-range",
+        "replayed",
         "too-long",
         "truncated",
         "unknown-device",
@@ -41,12 +42,27 @@ REASONS = frozenset(
 
 
 class Emit(NamedTuple):
-    """One thing a decoded message means: a reading, a tap or a sample."""
+    """One thing a decoded message means: a reading, a tap or a sample.
+
+    `proof` names the cryptographic scheme by which the message was found authentic, None
+    when there is none. It does not say that the message is new: who emits a tap of it keeps
+    the counters (`edge.tap_counters`).
+    """
 
     kind: str
     tag: str | None = None
     mass_g: float | None = None
     range_mm: float | None = None
+    proof: str | None = None
+
+
+class Proof(str):
+    """The name of a scheme, put into the field `_proof` by the code that verified it.
+
+    A type of its own, since a profile can set any field to any text, but not to this.
+    """
+
+    __slots__ = ()
 
 
 class Decoded(NamedTuple):

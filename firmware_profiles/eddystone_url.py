@@ -9,6 +9,11 @@ from firmware_profiles.decoded import Refused
 _SCHEMES = ("http://www.", "https://www.", "http://", "https://")
 _ENDINGS = (".com", ".org", ".edu", ".net", ".info", ".biz", ".gov")
 _EXPANSIONS = tuple(ending + "/" for ending in _ENDINGS) + _ENDINGS
+_PARTS = tuple(
+    _EXPANSIONS[byte] if byte < len(_EXPANSIONS) else chr(byte) if 0x20 < byte < 0x7F else ""
+    for byte in range(256)
+)
+"""What each byte behind the scheme stands for; nothing for the reserved ones."""
 
 
 def read_url(data: bytes) -> str:
@@ -29,15 +34,10 @@ def read_url(data: bytes) -> str:
     """
     if not data or data[0] >= len(_SCHEMES):
         raise Refused("bad-value")
-    parts = [_SCHEMES[data[0]]]
-    for byte in data[1:]:
-        if byte < len(_EXPANSIONS):
-            parts.append(_EXPANSIONS[byte])
-        elif 0x20 < byte < 0x7F:
-            parts.append(chr(byte))
-        else:
-            raise Refused("bad-value")
-    return "".join(parts)
+    parts = [_PARTS[byte] for byte in data[1:]]
+    if "" in parts:
+        raise Refused("bad-value")
+    return _SCHEMES[data[0]] + "".join(parts)
 
 
 def write_url(url: str) -> bytes:

@@ -3,7 +3,9 @@
 Rules of the file: a tag is text built from fields by the schemes of the contract; an
 emit whose field is absent or None emits nothing. `{address}` is the sender's address as
 12 hex digits, if the caller gives one: it should do so only for public and random
-static addresses, since the others change and must never become visitors.
+static addresses, since the others change and must never become visitors. For the same
+reason no profile makes a tag of a random NFC UID, whatever it says. An emit with `proof`
+emits nothing unless the decoder verified the message.
 """
 
 import re
@@ -11,7 +13,8 @@ from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import Any
 
-from firmware_profiles.decoded import Emit, Fields
+from firmware_profiles.decoded import Emit, Fields, Proof
+from firmware_profiles.decoders.nfc import is_random_tag
 from firmware_profiles.form import FormError, KeyPath
 
 Make = Callable[[Fields, str | None], Emit | None]
@@ -71,9 +74,14 @@ def _maker(table: Mapping[str, Any], path: KeyPath) -> tuple[str | None, Make]:
         raise FormError(path, f"a {kind} needs a 'tag'")
     trigger: str | None
     if kind == "sample":
-        trigger, make = table[values[0]], _sample(table, values[0])
+        make = _sample(table, values[0])
+        trigger = table[values[0]] if isinstance(table[values[0]], str) else None
     else:
         trigger, make = _tagged(table, path)
+        if table["tag"].startswith("nfc:"):
+            make = _lasting(make)
+        if "proof" in table:
+            make = _proven(make, table["proof"])
     only, never = table.get("only"), table.get("never")
     if only:
         trigger = next(iter(only))
@@ -91,18 +99,42 @@ def _maker(table: Mapping[str, Any], path: KeyPath) -> tuple[str | None, Make]:
 
 
 def _sample(table: Mapping[str, Any], key: str) -> Make:
-    name, scale, is_mass = table[key], table.get("scale", 1), key == "mass_g"
+    names = [table[key]] if isinstance(table[key], str) else table[key]
+    scale, is_mass = table.get("scale", 1), key == "mass_g"
 
     def make(fields: Fields, _address: str | None) -> Emit | None:
-        value = fields.get(name)
-        if value is None:
+        found = [value for name in names if (value := fields.get(name)) is not None]
+        if not found:
             return None
-        value = round(value * scale, 6)
+        value = round(min(found) * scale, 6)
         if is_mass:
             return Emit("sample", None, value, None)
         return Emit("sample", None, None, value)
 
     return make
+
+
+def _lasting(make: Make) -> Make:
+    """Return a maker that makes nothing of a card whose UID is another one each time."""
+
+    def make_lasting(fields: Fields, address: str | None) -> Emit | None:
+        emit = make(fields, address)
+        return None if emit is None or is_random_tag(emit.tag or "") else emit
+
+    return make_lasting
+
+
+def _proven(make: Make, scheme: str) -> Make:
+    """Return a maker that makes nothing of a message that was not verified by the scheme."""
+
+    def make_proven(fields: Fields, address: str | None) -> Emit | None:
+        proof = fields.get("_proof")
+        if type(proof) is not Proof or proof != scheme:
+            return None
+        emit = make(fields, address)
+        return None if emit is None else emit._replace(proof=scheme)
+
+    return make_proven
 
 
 def _tagged(table: Mapping[str, Any], path: KeyPath) -> tuple[str | None, Make]:

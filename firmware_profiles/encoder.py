@@ -131,9 +131,10 @@ def _write_variant(
     if variant is None:
         raise ValueError("no variant has these fields")
     value = variant["value"]
-    first = value[0] if isinstance(value, list) else value
+    values = value if isinstance(value, list) else [value]
     _reach(body, at + size)
-    body[at : at + size] = first.to_bytes(size, "big")
+    if int.from_bytes(body[at : at + size]) not in values:
+        body[at : at + size] = values[0].to_bytes(size)
     write_layout(variant, fields, body, endian=endian, start=at + size)
     return len(body)
 
@@ -162,6 +163,8 @@ def _write_repeat(
             head = (len(data) + 1, one["id"]) if length_first else (one["id"], len(data))
             body += bytes(head) + data
         return
+    if not fields:
+        raise ValueError("there is nothing to send")
     for name, value in fields.items():
         body += _write_object(table, fields, name, value, endian)
 

@@ -32,8 +32,7 @@ class FieldType:
 
 
 def _read_uuid(data: bytes) -> str:
-    text = data.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return f"{data[:4].hex()}-{data[4:10].hex('-', 2)}-{data[10:].hex()}"
 
 
 def _read_mac(data: bytes) -> str:
@@ -51,8 +50,8 @@ def _read_magnitude(data: bytes) -> int:
 
 
 def _write_magnitude(value: int) -> bytes:
-    whole, hundredths = divmod(abs(value), 100)
-    return bytes((whole | (0x80 if value < 0 else 0), hundredths))
+    whole = min(abs(value) // 100, 0x7F)
+    return bytes((whole | (0x80 if value < 0 else 0), abs(value) - 100 * whole))
 
 
 def _read_date_time(data: bytes) -> str | None:

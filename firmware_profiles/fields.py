@@ -10,10 +10,11 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
-from operator import itemgetter, or_
+from operator import or_
 from typing import Any
 
 from firmware_profiles.decoded import Fields, Fill, Refused
+from firmware_profiles.field_checks import PLACE_MOST, check_field
 from firmware_profiles.field_types import FIELD_TYPES, Convert, converter
 from firmware_profiles.form import FormError, KeyPath
 
@@ -50,7 +51,13 @@ class _Layer:
         return struct.Struct("".join(parts)).unpack_from, plan
 
 
-def compile_fields(table: list[Mapping[str, Any]], path: KeyPath, endian: str, start: int) -> Fill:
+def compile_fields(
+    table: list[Mapping[str, Any]],
+    path: KeyPath,
+    endian: str,
+    start: int,
+    most: int = PLACE_MOST,
+) -> Fill:
     """Compile fields into one function from bytes to values.
 
     Parameters
@@ -59,6 +66,7 @@ def compile_fields(table: list[Mapping[str, Any]], path: KeyPath, endian: str, s
     path : where they stand in the profile, for messages
     endian : byte order of fields that do not say
     start : position of the first field without `at`
+    most : bytes that the body may have at most
 
     Returns
     -------
@@ -67,8 +75,12 @@ def compile_fields(table: list[Mapping[str, Any]], path: KeyPath, endian: str, s
     Raises
     ------
     FormError
-        A field needs a length, or a condition is not one.
+        A field needs a length, lies outside of the body, or a condition is not one.
     """
+    for index, one in enumerate(table):
+        check_field(one, (*path, index))
+        if "at" in one and one["at"] >= most:
+            raise FormError((*path, index, "at"), f"expected 0 to {most - 1}, got {one['at']}")
     moving = ("when", "count", "count_at")
     if any(key in one for one in table for key in moving) or any(
         one.get("length") == "rest" for one in table
@@ -80,8 +92,9 @@ def compile_fields(table: list[Mapping[str, Any]], path: KeyPath, endian: str, s
         order = one.get("endian", endian)
         code, size = struct_of(one, (*path, index))
         at = one.get("at", at)
-        if at < 0:
-            raise FormError((*path, index, "at"), f"expected 0 or more, got {at}")
+        if at + size > most:
+            message = f"field ends behind byte {at + size}, but there are {most} at most"
+            raise FormError((*path, index, "name"), message)
         needs = order if code in ("H", "h", "I", "i") else None
         layer = next((x for x in layers if x.takes(at, code, size, needs)), None)
         if layer is None:
@@ -115,6 +128,11 @@ def condition_of(table: Mapping[str, Any], path: KeyPath = ()) -> tuple[int, int
     """
     if ("bit" in table) == ("equals" in table):
         raise FormError(path, "expected either 'bit' or 'equals'")
+    if not 0 <= table["at"] <= PLACE_MOST:
+        raise FormError(path, f"expected 'at' from 0 to {PLACE_MOST}, got {table['at']}")
+    for key, highest in (("bit", 7), ("mask", 0xFF), ("equals", 0xFF)):
+        if not 0 <= table.get(key, 0) <= highest:
+            raise FormError(path, f"expected '{key}' from 0 to {highest}, got {table[key]}")
     if "bit" in table:
         mask = 1 << table["bit"]
         return table["at"], mask, mask if table.get("is", True) else 0
@@ -150,21 +168,16 @@ def struct_of(one: Mapping[str, Any], path: KeyPath = ()) -> tuple[str, int]:
 
 
 def _read_layers(layers: list[_Layer], end: int) -> Fill:
-    """Unpack each layer, put the values in the order of the fields, convert some of them."""
-    names: list[str] = []
-    indices: list[int] = []
-    converts: list[Convert | None] = []
+    """Unpack each layer into one tuple, and take each field's value from its place there."""
+    plan: list[tuple[str, int, Convert | None]] = []
     unpacks = []
     before = 0
     for layer in layers:
-        unpack, plan = layer.compiled()
+        unpack, parts = layer.compiled()
         unpacks.append(unpack)
-        names += [name for name, _, _ in plan]
-        indices += [before + index for _, index, _ in plan]
-        converts += [convert for _, _, convert in plan]
+        plan += [(name, before + index, convert) for name, index, convert in parts]
         before += len(layer.codes)
     first, *others = unpacks
-    pick = None if indices == list(range(len(names))) else itemgetter(*indices, 0)
 
     def fill(body: bytes, fields: Fields) -> int:
         if len(body) < end:
@@ -172,10 +185,8 @@ def _read_layers(layers: list[_Layer], end: int) -> Fill:
         values = first(body)
         for unpack in others:
             values += unpack(body)
-        if pick is not None:
-            values = pick(values)
-        for name, convert, value in zip(names, converts, values):  # noqa: B905 - each costs 0.1 us
-            fields[name] = value if convert is None else convert(value)
+        for name, index, convert in plan:
+            fields[name] = values[index] if convert is None else convert(values[index])
         return end
 
     return fill

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from firmware_profiles.crypto import PROOFS
 from firmware_profiles.form_keys import SHAPES, Key
 
 KeyPath = tuple[str | int, ...]
@@ -44,7 +45,7 @@ def check_form(table: Mapping[str, Any]) -> list[FormError]:
     """
     found: list[FormError] = []
     _check_shape(table, "root", (), found)
-    return found
+    return found or _check_parts(table)
 
 
 def line_of(text: str, path: KeyPath) -> int:
@@ -103,6 +104,28 @@ def _check_shape(value: object, shape: str, path: KeyPath, found: list[FormError
         for name, key in keys.items()
         if key.required and name not in value
     )
+
+
+def _check_parts(table: Mapping[str, Any]) -> list[FormError]:
+    """Return what is wrong between sections that are right each for itself."""
+    decoder, crypto = table["profile"].get("decoder"), table.get("crypto", {})
+    scheme = crypto.get("scheme")
+    found: list[FormError] = []
+    if scheme in PROOFS:
+        if decoder != PROOFS[scheme]:
+            message = f"scheme {scheme} needs decoder = '{PROOFS[scheme]}' in [profile]"
+            found.append(FormError(("crypto", "scheme"), message))
+        if "when" in crypto:
+            found.append(FormError(("crypto", "when"), f"scheme {scheme} has no 'when'"))
+    elif crypto and "when" not in crypto:
+        found.append(FormError(("crypto",), "missing key 'when'"))
+    for index, emit in enumerate(table.get("emit", [])):
+        path: KeyPath = ("emit", index, "proof")
+        if "proof" in emit and (emit["proof"] != scheme or emit["kind"] != "tap"):
+            found.append(FormError(path, "a proof is of a tap, and is the scheme of [crypto]"))
+    if "line" in table and "form" not in table["line"] and decoder is None:
+        found.append(FormError(("line",), "missing key 'form', or a decoder in [profile]"))
+    return found
 
 
 def _check_value(value: object, key: Key, path: KeyPath, found: list[FormError]) -> None:

@@ -171,7 +171,7 @@ SHAPES: dict[str, dict[str, Key]] = {
     "special": {"bytes": Key("hex", required=True), "set": Key("table", required=True)},
     "line": {
         "max_length": Key("int"),
-        "form": Key("shapes:lineform", required=True),
+        "form": Key("shapes:lineform"),
     },
     "lineform": {
         "pattern": Key("str", required=True),
@@ -196,8 +196,8 @@ SHAPES: dict[str, dict[str, Key]] = {
         "field": Key("shapes:field"),
     },
     "crypto": {
-        "scheme": Key("str", choices=("bthome-v2-ccm",), required=True),
-        "when": Key("shape:when", required=True),
+        "scheme": Key("str", choices=("bthome-v2-ccm", "ntag424-sun"), required=True),
+        "when": Key("shape:when"),
     },
     "dedupe": {
         "fields": Key("strs"),
@@ -215,8 +215,9 @@ SHAPES: dict[str, dict[str, Key]] = {
     "emit": {
         "kind": Key("str", choices=("reading", "tap", "sample"), required=True),
         "tag": Key("str"),
+        "proof": Key("str", choices=("ntag424-sun",)),
         "mass_g": Key("str"),
-        "range_mm": Key("str"),
+        "range_mm": Key("str|strs"),
         "scale": Key("number"),
         "only": Key("table"),
         "never": Key("table"),

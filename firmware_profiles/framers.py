@@ -162,6 +162,8 @@ class FrameStream:
         self._forms = forms
         self._read = read
         self._window = max(form.max_length for form in forms)
+        self._firsts = bytes({form.start[0] for form in forms if form.start})
+        self._looks_ahead = all(form.start for form in forms)
         self._buffer = bytearray()
         self._noise = False
         self._quiet = False
@@ -183,6 +185,10 @@ class FrameStream:
         out: list[Decoded | Rejected] = []
         buffer, at = self._buffer, 0
         while at < len(buffer):
+            if self._looks_ahead and buffer[at] not in self._firsts:
+                self._noise = self._noise or not self._quiet
+                at += 1
+                continue
             state, size, found = self._judge(bytes(buffer[at : at + self._window]), final=final)
             if state == MORE:
                 break

@@ -2,10 +2,11 @@
 
 Rules of the file: a line ends with CR, LF or both and holds printable ASCII only.
 Patterns come from profiles, which may be a stranger's: a group may not be repeated and
-at most four parts of a pattern are unbounded, so that matching a line of `max_length`
-cannot blow up.
+a pattern may not have too many ways to read one line of `max_length`, since a line that
+does not fit is tried in all of them.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +14,10 @@ from typing import Any
 from firmware_profiles.decoded import Decoded, Fields, Refused, Rejected
 from firmware_profiles.form import FormError, KeyPath
 
-LINE_LENGTH_MAX = 120
+LINE_LENGTH_MAX, LINE_LENGTH_DEFAULT = 120, 64
+PATTERN_LENGTH_MAX = 400
+WAYS_MOST = 100_000
+"""Ways to read a line: some 5 ms in the worst case, which is a line at 2400 baud."""
 _WRITE = re.compile(r"\{([a-z_]+)(?::([<>]?[+0]*\d{0,2}(?:\.\d)?[df]?))?\}")
 ReadLine = Callable[[bytes], Fields]
 
@@ -36,19 +40,22 @@ class LineStream:
     def feed(self, data: bytes) -> list[Decoded | Rejected]:
         """Take bytes as they come and return what they complete."""
         out: list[Decoded | Rejected] = []
-        for byte in data:
-            if byte in b"\r\n":
-                if self._too_long:
-                    out.append(Rejected("too-long"))
-                elif self._line:
-                    out.append(self._read(bytes(self._line)))
-                self._line.clear()
-                self._too_long = False
-            elif len(self._line) < self._max_length:
-                self._line.append(byte)
-            else:
-                self._too_long = True
+        first, *others = data.replace(b"\r", b"\n").split(b"\n")
+        self._append(first)
+        for part in others:
+            if self._too_long:
+                out.append(Rejected("too-long"))
+            elif self._line:
+                out.append(self._read(bytes(self._line)))
+            self._line.clear()
+            self._too_long = False
+            self._append(part)
         return out
+
+    def _append(self, part: bytes) -> None:
+        room = self._max_length - len(self._line)
+        self._line += part[:room]
+        self._too_long = self._too_long or len(part) > room
 
     def finish(self) -> list[Decoded | Rejected]:
         """Take the end of the stream: a line without its end is rejected as truncated."""
@@ -75,8 +82,10 @@ def compile_lines(table: Mapping[str, Any], path: KeyPath) -> ReadLine:
     FormError
         A pattern is not one, could blow up, or has no such group.
     """
+    length = table.get("max_length", LINE_LENGTH_DEFAULT)
     forms = [
-        _compile_form(form, (*path, "form", index)) for index, form in enumerate(table["form"])
+        _compile_form(form, length, (*path, "form", index))
+        for index, form in enumerate(table["form"])
     ]
 
     def read(line: bytes) -> Fields:
@@ -149,13 +158,30 @@ def _words_of(form: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, A
     return None if left else words
 
 
-def _compile_form(form: Mapping[str, Any], path: KeyPath) -> Any:  # noqa: ANN401 - a triple
-    pattern = form["pattern"]
+def _ways(pattern: str, length: int) -> int:
+    """Return in how many ways at most a pattern can be laid over a line of this length.
+
+    The unbounded parts share the line among them; every other choice is free.
+    """
     bare = re.sub(r"\\.|\[[^\]]*\]", "x", pattern)
-    if re.search(r"\)[*+{]", bare) or len(re.findall(r"[*+]|,\}", bare)) > 4:
-        raise FormError(
-            (*path, "pattern"), "a group is repeated, or more than four parts unbounded"
-        )
+    spans = re.findall(r"\{(\d*),(\d*)\}", bare)
+    unbounded = len(re.findall(r"[*+]", bare)) + sum(not most for _, most in spans)
+    ways = math.comb(length + unbounded, unbounded) if unbounded < length else WAYS_MOST + 1
+    ways <<= min(len(re.findall(r"[?|]", bare.replace("(?", "("))), 20)
+    for least, most in spans:
+        ways *= max(1, int(most or 0) - int(least or 0) + 1)
+    return ways
+
+
+def _compile_form(form: Mapping[str, Any], length: int, path: KeyPath) -> Any:  # noqa: ANN401 - a triple
+    pattern = form["pattern"]
+    if len(pattern) > PATTERN_LENGTH_MAX:
+        raise FormError((*path, "pattern"), f"longer than {PATTERN_LENGTH_MAX} letters")
+    if re.search(r"\)[*+{]", re.sub(r"\\.|\[[^\]]*\]", "x", pattern)):
+        raise FormError((*path, "pattern"), "a group is repeated, which can take for ever")
+    if _ways(pattern, length) > WAYS_MOST:
+        message = f"there are more than {WAYS_MOST} ways to read a line of {length} bytes"
+        raise FormError((*path, "pattern"), message)
     if re.search(r"\(\?(?!P<|:)|\(\?P=|\\\d", pattern):
         raise FormError((*path, "pattern"), "only groups (?P<name>...) and (?:...) are allowed")
     try:

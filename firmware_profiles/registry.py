@@ -6,36 +6,45 @@ message in `Registry.errors`; the others load. Any bytes give a `Decoded` or a
 `Rejected`, never an exception.
 """
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from types import MappingProxyType
 from typing import Any, cast
 
-from firmware_profiles.advert import MANUFACTURER, SERVICE_DATA16, local_name
+from firmware_profiles.advert import MANUFACTURER, SERVICE_DATA16
 from firmware_profiles.compile import Profile, compile_profile
 from firmware_profiles.decoded import Decoded, Options, Rejected
 from firmware_profiles.form import FormError, KeyPath, check_form, line_of
 from firmware_profiles.framers import FrameStream
 from firmware_profiles.lines import LineStream
-from firmware_profiles.matching import Candidate, Entry, candidate_of
+from firmware_profiles.matching import Entry, candidate_of, heads_of
 from firmware_profiles.writing import write_message
 
 _NO_OPTIONS: Options = MappingProxyType({})
 _MALFORMED = Rejected("malformed-advert")
 _UNKNOWN = Rejected("unknown-device")
 _NO_MATCH = Rejected("no-match")
+_SPEAKERS = frozenset((SERVICE_DATA16, MANUFACTURER))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
-    """All profiles that loaded, by name, and the messages about those that did not."""
+    """All profiles that loaded, by name, and the messages about those that did not.
+
+    `by_id` has the names of the profiles of a company or service under AD type << 16 |
+    number, `by_prefix` those of any company under the first two bytes of their data,
+    which begin with one of `first_bytes`; `heads` is `matching.heads_of`.
+    """
 
     profiles: Mapping[str, Profile]
     errors: tuple[str, ...]
-    by_id: Mapping[int, tuple[Entry, ...]]
+    by_id: Mapping[int, tuple[str, ...]]
     by_prefix: Mapping[int, tuple[Entry, ...]]
+    heads: Mapping[bytes, tuple[Entry, ...]]
+    first_bytes: frozenset[int]
 
     def decode_advert(
         self,
@@ -64,8 +73,8 @@ class Registry:
         >>> load_registry().decode_advert(advert).tag
         'ibeacon:b9407f30-f5f8-466e-aff9-25556b57fe6d-1-256'
         """
-        hits: list[tuple[tuple[Entry, ...], int, int]] | None = None
-        by_id, by_prefix = self.by_id, self.by_prefix
+        hits: tuple[tuple[tuple[Entry, ...], int, int], ...] = ()
+        heads = self.heads
         at, end = 0, len(data)
         while at < end:
             size = data[at]
@@ -75,37 +84,37 @@ class Registry:
             if stop > end:
                 return _MALFORMED
             kind = data[at + 1]
-            if (kind == SERVICE_DATA16 or kind == MANUFACTURER) and size > 2:  # noqa: PLR1714, SIM109
-                found = by_id.get(kind << 16 | data[at + 3] << 8 | data[at + 2])
+            if size > 2 and kind in _SPEAKERS:
+                begin = at + 4
+                found = heads.get(data[at + 1 : at + 5]) if size > 3 else None
+                if found is None:
+                    found = heads.get(data[at + 1 : begin])
                 if found is not None:
-                    hits = (
-                        [(found, at + 4, stop)] if hits is None else [*hits, (found, at + 4, stop)]
-                    )
-                if kind == MANUFACTURER and size > 4:
-                    found = by_prefix.get(data[at + 4] << 8 | data[at + 5])
+                    hits += ((found, begin, stop),)
+                if kind == MANUFACTURER and size > 4 and data[begin] in self.first_bytes:
+                    found = self.by_prefix.get(data[begin] << 8 | data[begin + 1])
                     if found is not None:
-                        hits = [*(hits or ()), (found, at + 4, stop)]
+                        hits += ((found, begin, stop),)
             at = stop
-        if hits is None:
+        if not hits:
             return _UNKNOWN
-        options = (
-            _NO_OPTIONS if address is None and key is None else {"address": address, "key": key}
-        )
+        options = _NO_OPTIONS if key is None else {"address": address, "key": key}
         rejected: Decoded | Rejected = _NO_MATCH
         for entries, begin, stop in hits:
-            body = data[begin:stop]
-            for matches, needs, read, candidate in entries:
-                if not matches(body) or (needs is not None and not needs(data)):
-                    continue
-                if only is not None and candidate.profile.id != only:
-                    continue
-                result = read(body, options)
-                if type(result) is Rejected:
+            body, size = data[begin:stop], stop - begin
+            for low, high, matches, needs, read_from, add, name in entries:
+                if (
+                    low <= size <= high
+                    and (matches is None or matches(body))
+                    and (needs is None or needs(data))
+                    and (only is None or only == name)
+                ):
+                    result = read_from(body, options, address)
+                    if type(result) is not Rejected:
+                        if add is not None:
+                            add(cast("Decoded", result).fields, data, begin)
+                        return result
                     rejected = result
-                elif candidate.is_plain:
-                    return result
-                else:
-                    return _with_context(cast("Decoded", result), candidate, data, begin)
         return rejected
 
     def profiles_for(self, sender_id: str) -> tuple[str, ...]:
@@ -126,8 +135,7 @@ class Registry:
         """
         space, _, number = sender_id.partition(":")
         kind = MANUFACTURER if space == "company" else SERVICE_DATA16
-        found = self.by_id.get(kind << 16 | int(number, 16), ())
-        return tuple(entry[3].profile.id for entry in found)
+        return self.by_id.get(kind << 16 | int(number, 16), ())
 
     def decode(self, name: str, data: bytes, options: Options = _NO_OPTIONS) -> Decoded | Rejected:
         """Decode one whole message of a named device: a frame's content, a line, a record.
@@ -202,6 +210,25 @@ class Registry:
         """
         return write_message(self.profiles[name], fields)
 
+    def without(self, names: Collection[str]) -> "Registry":
+        """Return a registry that does not know some profiles.
+
+        Parameters
+        ----------
+        names : of profiles to leave out; one that is not there is no matter
+
+        Returns
+        -------
+        A registry of the others, with the same messages.
+
+        Examples
+        --------
+        >>> load_registry().without(["ibeacon"]).profiles_for("company:004c")
+        ('apple_continuity',)
+        """
+        kept = {name: found for name, found in self.profiles.items() if name not in names}
+        return _registry(kept, list(self.errors))
+
 
 def packaged_profiles() -> dict[str, str]:
     """Return the texts of the profiles that come with the program, by file name."""
@@ -215,72 +242,82 @@ def load_registry(extra: Mapping[str, str] | None = None) -> Registry:
 
     Parameters
     ----------
-    extra : texts by file name; a name or id that exists already replaces the old one
+    extra : texts by file name; the id of a packaged profile replaces that, a packaged
+        profile's file name too; what is refused replaces nothing
 
     Returns
     -------
-    The profiles that are right, and messages about the others.
+    The profiles that are right, and messages about the others: file, line, key, expectation.
 
     Examples
     --------
     >>> load_registry({"mine.toml": "schema = 'fanous.profile/2'"}).errors[0][:29]
     "mine.toml:1: unknown schema '"
     """
-    texts = {**packaged_profiles(), **(extra or {})}
     errors: list[str] = []
-    tables: dict[str, tuple[str, Mapping[str, Any]]] = {}
-    for file, text in texts.items():
-        try:
-            table = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            errors.append(f"{file}: not valid TOML: {error}")
-            continue
-        problems = check_form(table)
-        if problems:
-            errors += [_message(file, text, problem) for problem in problems]
-        else:
-            tables[table["profile"]["id"]] = (file, table)
-    plain: dict[str, Mapping[str, Any]] = {name: table for name, (_, table) in tables.items()}
+    packaged = _checked(packaged_profiles(), errors)
+    own = _checked(extra or {}, errors)
+    tables = {table["profile"]["id"]: table for _, _, table in (*packaged, *reversed(own))}
     profiles: dict[str, Profile] = {}
-    for name, (file, checked) in tables.items():
+    taken: dict[str, str] = {}
+    for number, (file, text, table) in enumerate((*packaged, *own)):
+        name = table["profile"]["id"]
         try:
-            profiles[name] = compile_profile(checked, plain)
+            if name in taken:
+                message = f"'{name}' is taken by {taken[name]}, expected another id"
+                raise FormError(("profile", "id"), message)
+            profiles[name] = compile_profile(table, tables)
         except FormError as error:
-            errors.append(_message(file, texts[file], error))
+            errors.append(_message(file, text, error))
         except Exception as error:
             errors.append(f"{file}:1: its parts do not fit together ({error})")
+        else:
+            if number >= len(packaged):
+                taken[name] = file
     return _registry(profiles, errors)
 
 
-def _registry(profiles: Mapping[str, Profile], errors: list[str]) -> Registry:
-    by_id: dict[int, list[Entry]] = {}
-    by_prefix: dict[int, list[Entry]] = {}
-    adverts = [p for p in profiles.values() if p.transport == "ble-adv"]
-    for profile in sorted(adverts, key=lambda p: -p.table["match"].get("priority", 0)):
-        match = profile.table["match"]
-        candidate = candidate_of(profile)
-        entry = (candidate.matches, candidate.needs, candidate.read, candidate)
-        if "any_company" in match:
-            by_prefix.setdefault(int(match["prefix"][:4], 16), []).append(entry)
-        elif "company_id" in match:
-            by_id.setdefault(MANUFACTURER << 16 | match["company_id"], []).append(entry)
+def _checked(
+    texts: Mapping[str, str], errors: list[str]
+) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """Return (file, text, tables) of the texts that keep to the form."""
+    found: list[tuple[str, str, Mapping[str, Any]]] = []
+    for file, text in texts.items():
+        try:
+            table = tomllib.loads(text)
+            problems = check_form(table)
+        except tomllib.TOMLDecodeError as error:
+            line = re.search(r"\(at line (\d+)", str(error))
+            last = text.count("\n") + 1
+            errors.append(f"{file}:{line[1] if line else last}: not valid TOML: {error}")
+        except RecursionError:
+            errors.append(f"{file}:1: not valid TOML: nested too deeply")
         else:
-            by_id.setdefault(SERVICE_DATA16 << 16 | match["service_uuid"], []).append(entry)
+            errors += [_message(file, text, problem) for problem in problems]
+            if not problems:
+                found.append((file, text, table))
+    return found
+
+
+def _registry(profiles: Mapping[str, Profile], errors: list[str]) -> Registry:
+    adverts = [profile for profile in profiles.values() if profile.transport == "ble-adv"]
+    adverts.sort(key=lambda profile: -profile.table["match"].get("priority", 0))
+    candidates = [candidate_of(profile) for profile in adverts]
+    by_id: dict[int, tuple[str, ...]] = {}
+    by_prefix: dict[int, tuple[Entry, ...]] = {}
+    for one in candidates:
+        if one.speaker is None:
+            by_prefix[one.begin] = (*by_prefix.get(one.begin, ()), one.entry)
+        else:
+            by_id[one.speaker] = (*by_id.get(one.speaker, ()), one.id)
     return Registry(
         profiles=MappingProxyType(dict(sorted(profiles.items()))),
         errors=tuple(errors),
-        by_id={number: tuple(found) for number, found in by_id.items()},
-        by_prefix={number: tuple(found) for number, found in by_prefix.items()},
+        by_id=by_id,
+        by_prefix=by_prefix,
+        heads=heads_of(candidates),
+        first_bytes=frozenset(begin >> 8 for begin in by_prefix),
     )
-
-
-def _with_context(found: Decoded, candidate: Candidate, data: bytes, begin: int) -> Decoded:
-    fields = dict(found.fields)
-    if candidate.company_field:
-        fields[candidate.company_field] = data[begin - 2] | data[begin - 1] << 8
-    if candidate.name_field:
-        fields[candidate.name_field] = local_name(data)
-    return found._replace(fields=fields)
 
 
 def _message(file: str, text: str, error: FormError) -> str:

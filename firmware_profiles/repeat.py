@@ -10,13 +10,15 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from firmware_profiles.decoded import Fields, Refused
+from firmware_profiles.decoded import Fields, Fill, Refused
+from firmware_profiles.field_checks import check_field
 from firmware_profiles.field_types import Convert, converter
 from firmware_profiles.fields import compile_fields, struct_of
 from firmware_profiles.form import FormError, KeyPath
 
 Walk = Callable[[bytes, int, Fields], int]
-Object = tuple[str, int, Callable[..., Any] | None, Convert | None]
+Object = tuple[str, int, Callable[..., Any] | None, Fill | None, Convert | None]
+"""Name, size (negative: the mask of a length in front), how to read one value, or several."""
 
 
 def compile_repeat(table: Mapping[str, Any], path: KeyPath, endian: str) -> Walk:
@@ -48,6 +50,8 @@ def _objects(table: Mapping[str, Any], path: KeyPath, endian: str) -> dict[int, 
     objects: dict[int, Any] = {}
     for index, item in enumerate(table.get("item", [])):
         here = (*path, "item", index)
+        if not 0 <= item["id"] <= 255:
+            raise FormError((*here, "id"), f"expected 0 to 255, got {item['id']}")
         if item["id"] in objects:
             raise FormError((*here, "id"), f"id {item['id']} is taken by an earlier item")
         objects[item["id"]] = _object(item, here, endian)
@@ -58,59 +62,61 @@ def _object(item: Mapping[str, Any], path: KeyPath, endian: str) -> Object:
     if "fields" in item:
         fill = compile_fields(item["fields"], (*path, "fields"), endian, 0)
         size = sum(struct_of(one, path)[1] for one in item["fields"])
-        return "", size, fill, None
+        return "", size, None, fill, None
     if "name" not in item or "type" not in item:
         raise FormError(path, "an item needs 'name' and 'type', or 'fields'")
+    check_field(item, path)
     order = item.get("endian", endian)
     convert = converter(item, order)
     if item.get("length_prefix"):
-        return item["name"], -item.get("length_mask", 0xFF), None, convert
+        return item["name"], -item.get("length_mask", 0xFF), None, None, convert
     code, size = struct_of(item, path)
     unpack = struct.Struct(("<" if order == "little" else ">") + code).unpack_from
-    return item["name"], size, unpack, convert
+    return item["name"], size, unpack, None, convert
 
 
 def _walk_table(objects: Mapping[int, Object]) -> Walk:
-    get = objects.get
+    known = [objects.get(number) for number in range(256)]
 
     def walk(body: bytes, at: int, fields: Fields) -> int:
         end = len(body)
-        partial = ""
-        understood = False
+        begin, partial = at, ""
         seen: dict[str, int] | None = None
         while at < end:
-            found = get(body[at])
+            found = known[body[at]]
             if found is None:
                 partial = "unknown-object"
                 break
-            name, size, unpack, convert = found
-            at += 1
+            name, size, unpack, fill, convert = found
+            start = at + 1
             if size < 0:
-                size = body[at] & -size if at < end else end
-                at += 1
-            if at + size > end:
+                size = body[start] & -size if start < end else end
+                start += 1
+            after = start + size
+            if after > end:
                 partial = "truncated"
                 break
-            if name == "":
-                assert unpack is not None
-                unpack(body[at : at + size], fields)
-                at += size
-                understood = True
+            at = after
+            if unpack is not None:
+                (value,) = unpack(body, start)
+            elif fill is not None:
+                fill(body[start:at], fields)
                 continue
-            value = unpack(body, at)[0] if unpack else body[at : at + size]
+            else:
+                value = body[start:at]
             if convert is not None:
                 value = convert(value)
-            at += size
-            understood = True
             if name in fields or (seen and name in seen):
-                seen = seen if seen is not None else {}
+                seen = {} if seen is None else seen
                 _number(name, value, fields, seen)
             else:
                 fields[name] = value
-        if not understood:
-            raise Refused(partial or "empty")
         if partial:
+            if at == begin:
+                raise Refused(partial)
             fields["partial"] = partial
+        elif at == begin:
+            raise Refused("empty")
         return end
 
     return walk

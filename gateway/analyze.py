@@ -22,6 +22,7 @@ from ingest.config import ConfigError
 from ingest.identifiers import read_key_file, store_key
 from ingest.measurements import Dropped, Names, read_readings, read_samples, read_taps
 from ingest.radio_map_file import radio_map_of
+from ingest.recorded import Recorded, find_recorded, together
 from ingest.result_tables import KINDS, remove_tables, write_positions, write_table
 from ingest.store_file import read_store
 
@@ -34,7 +35,12 @@ PORTIONS_MOST = 500
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``fanous analyze``."""
     parser.add_argument(
-        "readings", nargs="+", type=Path, metavar="READINGS", help="t_ns, receiver, tag, rssi_dbm"
+        "readings",
+        nargs="+",
+        type=Path,
+        metavar="READINGS",
+        help="t_ns, receiver, tag, rssi_dbm; or a directory: a recording, a gateway's archive of "
+        "one store or of one day, with the taps and samples in it",
     )
     parser.add_argument("--store", type=Path, required=True, metavar="F", help="the store file")
     parser.add_argument(
@@ -170,6 +176,12 @@ Readings = tuple[
     np.ndarray[tuple[int], np.dtype[np.int32]],
     np.ndarray[tuple[int], np.dtype[np.float32]],
 ]
+NO_READINGS: Readings = (
+    np.zeros(0, np.int64),
+    np.zeros(0, np.int16),
+    np.zeros(0, np.int32),
+    np.zeros(0, np.float32),
+)
 
 
 def _loaded_engine(
@@ -185,16 +197,40 @@ def _loaded_engine(
             "no radio map: positions come from geometry alone and will be coarse; "
             "make one with `fanous survey fit` or `fanous survey learn`"
         )
-    readings = read_readings(args.readings, store, names, dropped)
-    taps = read_taps(args.taps, store, names, dropped) if args.taps else None
-    samples = read_samples(args.shelf, store, dropped) if args.shelf else None
+    files = _files(args)
+    readings = NO_READINGS
+    if files.readings:
+        readings = read_readings(_told(files.readings), store, names, dropped)
     engine = Engine(store, radio_map, name_of=names.of, grid=grid)
     engine.add_readings(*readings)
-    if taps:
-        engine.add_taps(*taps)
-    if samples:
-        engine.add_samples(*samples)
+    for path in _told(files.taps):
+        engine.add_taps(*read_taps(path, store, names, dropped))
+    for path in _told(files.samples):
+        engine.add_samples(*read_samples(path, store, dropped))
     return engine, readings
+
+
+def _files(args: argparse.Namespace) -> Recorded:
+    """Return the files to be read; a directory's are found by their names."""
+    parts = [
+        together(find_recorded(path)) if path.is_dir() else Recorded(readings=(path,))
+        for path in args.readings
+    ]
+    parts += [Recorded(taps=(path,)) for path in (args.taps,) if path]
+    parts += [Recorded(samples=(path,)) for path in (args.shelf,) if path]
+    return together(parts)
+
+
+def _told(paths: Sequence[Path]) -> Iterator[Path]:
+    """Yield files; on a terminal say which of many it is."""
+    is_shown = len(paths) > 1 and sys.stderr.isatty()
+    for number, path in enumerate(paths, start=1):
+        if is_shown:
+            shown = f"reading file {number} of {len(paths)}: {path.name}"
+            print(f"\r{shown:<78.78}", end="", file=sys.stderr, flush=True)
+        yield path
+    if is_shown:
+        print("\r" + " " * 78 + "\r", end="", file=sys.stderr, flush=True)
 
 
 def _drive(engine: Engine, readings: Readings, store: Store) -> Output:

@@ -5,49 +5,24 @@ Rules of the file: what reads files or knows a library's constructor is here, so
 """
 
 import fcntl
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-import numpy as np
-from numpy.typing import NDArray
-
 from analytics.store import Store
-from gateway.driver import EngineLike
+from gateway.agent_clocks import AgentClocks
+from gateway.archive import Archive
+from gateway.commit import Committer
+from gateway.intake import Intake
+from gateway.journal import Journal
 from gateway.settings import GatewaySettings, read_secret, tls_context
 from gateway.subscriber import Subscriber
 from ingest.broker import broker_address
+from ingest.columns import DecodedBatch
 from ingest.config import ConfigError
+from ingest.proofs import payment_points
 from ingest.topics import agents_filter
-
-EngineMaker = Callable[[Callable[[NDArray[np.int32]], list[str]]], EngineLike]
-
-
-def read_engine_maker(store: Store, store_file: Path) -> EngineMaker:
-    """Read the radio map and return what makes an engine with it.
-
-    Parameters
-    ----------
-    store : the store
-    store_file : its radio map's path is relative to it
-
-    Raises
-    ------
-    ConfigError
-        The radio map cannot be read or belongs to another store.
-    """
-    from analytics.cells import build_cells
-    from analytics.engine import Engine
-    from analytics.radio_map import radio_map_from_geometry
-
-    grid = build_cells(store)
-    if store.radio_map is None:
-        radio_map = radio_map_from_geometry(store, grid)
-    else:
-        from ingest.radio_map_file import read_radio_map
-
-        radio_map = read_radio_map(store_file.parent / store.radio_map, store, grid)
-    return lambda name_of: Engine(store, radio_map, name_of=name_of, grid=grid)
 
 
 def make_subscriber(
@@ -76,6 +51,83 @@ def make_subscriber(
         password=password,
         tls=tls_context(mqtt),
     )
+
+
+def make_committer(
+    settings: GatewaySettings,
+    store: Store,
+    journal: Journal,
+    subscriber: Subscriber,
+    clocks: AgentClocks | None,
+    now_ns: Callable[[], int],
+) -> Committer:
+    """Return what commits messages.
+
+    Parameters
+    ----------
+    settings : checked
+    store : its payment tap points need proofs
+    journal, subscriber : the service's
+    clocks : None where clocks do not run alike
+    now_ns : this machine's clock
+    """
+    return Committer(
+        journal,
+        subscriber,
+        store=store.id,
+        identity=settings.identity,
+        batch_bytes_max=settings.journal.batch_max_kb * 1024,
+        payment_points=payment_points(store),
+        clocks=clocks,
+        now_ns=None if clocks is None else now_ns,
+    )
+
+
+def make_archive(
+    settings: GatewaySettings,
+    store_id: str,
+    journal: Journal,
+    decode: Callable[[bytes], DecodedBatch],
+) -> Archive:
+    """Return the archive in the state directory.
+
+    Parameters
+    ----------
+    settings : checked
+    store_id : names its folder
+    journal : where its rows come from
+    decode : bytes of a journaled batch to the batch
+    """
+    return Archive(
+        journal,
+        decode,
+        Path(settings.state_dir) / "archive",
+        store_id,
+        settings.archive,
+        clock=settings.clock,
+        monotonic_s=time.monotonic,
+    )
+
+
+def archive_turn(
+    archive: Archive, intake: Intake, journal: Journal, now_ns: Callable[[], int]
+) -> Callable[[], float]:
+    """Return one turn of the archive; it returns the seconds until the next.
+
+    Parameters
+    ----------
+    archive : runs in a thread of its own
+    intake : while it is behind, the archive waits: what is live goes first
+    journal : unless it is full, and only the archive can make room
+    now_ns : this machine's clock
+    """
+
+    def turn() -> float:
+        if intake.is_behind and not journal.is_over_full:
+            return 1.0
+        return 0.0 if archive.run_once(now_ns(), journal.last_id()) else 1.0
+
+    return turn
 
 
 def lock_state_dir(state_dir: Path) -> IO[bytes]:

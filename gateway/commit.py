@@ -5,7 +5,8 @@ then acknowledged, to the broker (MQTT) and to its agent (`A/ack`, cumulative, a
 for every duplicate). A malformed batch is refused whole, counted by reason, kept as
 a dead letter and acknowledged wherever its boot, kind and seq can be read; its payload
 is not kept where it may hold a raw identifier. When the disk refuses, nothing is
-acknowledged and the group is tried again.
+acknowledged and the group is tried again. Taps that need a proof and have none are in the
+journal, and nowhere behind it (`ingest.proofs`).
 """
 
 import dataclasses
@@ -16,18 +17,21 @@ import re
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import msgspec
 import zstandard
 
+from gateway.agent_clocks import AgentClocks
+from gateway.inbox import Arrived
 from gateway.journal import Appended, DeadLetter, Entry, Journal
-from gateway.subscriber import Arrived
 from ingest.batch import KINDS, SCHEMA_ZSTD, BatchError
 from ingest.columns import INFLATED_BYTES_MAX, DecodedBatch, decode_batch
+from ingest.group import GroupDecoder
 from ingest.identifiers import is_name
+from ingest.proofs import UNPROVEN, without_unproven
 from ingest.topics import Topic, agent_topic, parse_topic
 
 _LOG = logging.getLogger(__name__)
@@ -37,13 +41,14 @@ _RAW_TAG = re.compile(
     rb"\b(?:ble|ibeacon|eddystone|altbeacon|nfc|em4100|wiegand|name):[0-9a-z]", re.IGNORECASE
 )
 _RETRY_S = 1.0
+_TOPICS_MAX = 4096
 
 
 class Courier(Protocol):
     """What committing needs of a `gateway.subscriber.Subscriber`."""
 
-    def acknowledge(self, arrived: Arrived) -> None:
-        """Tell the broker that a message is stored."""
+    def acknowledge(self, stored: Sequence[Arrived]) -> None:
+        """Tell the broker that messages are stored."""
         ...
 
     def publish(self, topic: str, payload: bytes, *, qos: int = 1) -> int:
@@ -89,6 +94,14 @@ class Committer:
     store : the store's id; batches of others are refused
     identity : "pseudonym" refuses raw tags
     batch_bytes_max : larger batches are refused
+    payment_points : tap points at which a tap needs a proof
+    clocks : sets aside the batches of agents whose clock has jumped; None = takes every time
+    now_ns : this machine's clock, told in acknowledgements; None = it is not
+
+    Attributes
+    ----------
+    refused : malformed batches by reason
+    dropped : rows of good batches by reason
     """
 
     def __init__(
@@ -99,14 +112,20 @@ class Committer:
         store: str,
         identity: Literal["pseudonym", "raw"],
         batch_bytes_max: int,
+        payment_points: frozenset[str] = frozenset(),
+        clocks: AgentClocks | None = None,
+        now_ns: Callable[[], int] | None = None,
     ) -> None:
         self._journal = journal
         self._courier = courier
         self._store = store
-        self._identity = identity
-        self._batch_bytes_max = batch_bytes_max
+        self._decoder = GroupDecoder(identity=identity, payload_bytes_max=batch_bytes_max)
+        self._topics: dict[str, Topic] = {}
+        self._clocks, self._now_ns = clocks, now_ns
         self._told_disk = False
+        self._payment_points = payment_points
         self.refused: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
 
     def commit(self, group: Sequence[Arrived], stopping: threading.Event) -> Committed:
         """Commit a group and acknowledge it.
@@ -125,21 +144,29 @@ class Committer:
         letters: list[DeadLetter] = []
         statuses: list[Status] = []
         others: list[Arrived] = []
-        for arrived in group:
-            topic = parse_topic(arrived.topic)
-            if topic is not None and topic.leaf == "status" and topic.store == self._store:
+        came = [(arrived, self._topic(arrived.topic)) for arrived in group]
+        batches = [(arrived, topic) for arrived, topic in came if not self._is_status(topic)]
+        decoded = self._decoder.decode([arrived.payload for arrived, _ in batches])
+        for arrived, topic in came:
+            if topic is not None and self._is_status(topic):
                 status = _read_status(topic.agent, arrived)
                 if status is not None:
                     statuses.append(status)
                 others.append(arrived)
-                continue
-            try:
-                batch = self._decode(arrived, topic)
-            except BatchError as error:
-                letters.append(_dead_letter(arrived, topic, error.reason))
+        for (arrived, topic), found in zip(batches, decoded, strict=True):
+            batch = self._fitting(found, topic)
+            if isinstance(batch, BatchError):
+                letters.append(_dead_letter(arrived, topic, batch.reason))
                 others.append(arrived)
                 continue
-            entries.append((arrived, _entry(batch, arrived), batch))
+            newest = (0, 0)
+            if self._clocks is not None:
+                if not self._clocks.is_plausible(batch, arrived.received_ns):
+                    letters.append(_set_aside(arrived, batch, "clock_jump"))
+                    others.append(arrived)
+                    continue
+                newest = self._clocks.newest((batch.agent, batch.boot, batch.kind))
+            entries.append((arrived, _entry(batch, arrived, newest), batch))
         appended = self._append([entry for _, entry, _ in entries], letters, stopping)
         if appended is None:
             return Committed()
@@ -147,12 +174,11 @@ class Committer:
             self._tell_refused(letter.reason)
         # Also those that are not stored because too much before them is missing: unanswered
         # they would fill the broker's window. Their agent has no A/ack and sends them again.
-        for arrived in (*others, *(arrived for arrived, _, _ in entries)):
-            self._courier.acknowledge(arrived)
+        self._courier.acknowledge([*others, *(arrived for arrived, _, _ in entries)])
         self._publish_acks(appended)
         return Committed(
             batches=tuple(
-                Accepted(journal_id=new, received_ns=arrived.received_ns, batch=batch)
+                Accepted(journal_id=new, received_ns=arrived.received_ns, batch=self._proven(batch))
                 for (arrived, _, batch), new in zip(entries, appended.ids, strict=True)
                 if new
             ),
@@ -167,18 +193,46 @@ class Committer:
         ----------
         payload : it passed when it was journaled, perhaps under laboratory settings
         """
-        return decode_batch(payload, identity="raw", payload_bytes_max=1 << 30)
+        batch = decode_batch(payload, identity="raw", payload_bytes_max=1 << 30)
+        return without_unproven(batch, self._payment_points)
 
-    def _decode(self, arrived: Arrived, topic: Topic | None) -> DecodedBatch:
-        batch = decode_batch(
-            arrived.payload, identity=self._identity, payload_bytes_max=self._batch_bytes_max
-        )
+    def _proven(self, batch: DecodedBatch) -> DecodedBatch:
+        found = without_unproven(batch, self._payment_points)
+        if found is not batch:
+            if not self.dropped[UNPROVEN]:
+                _LOG.warning(
+                    "taps at a payment tap point without a proof were dropped, more are only "
+                    "counted; use a reader of profile ntag424_sun there, or another role"
+                )
+            self.dropped[UNPROVEN] += batch.rows - found.rows
+        return found
+
+    def _topic(self, text: str) -> Topic | None:
+        """Parse a topic; agents have few, and they are remembered."""
+        known = self._topics.get(text)
+        if known is None:
+            known = parse_topic(text)
+            if known is not None:
+                if len(self._topics) >= _TOPICS_MAX:
+                    self._topics.clear()
+                self._topics[text] = known
+        return known
+
+    def _is_status(self, topic: Topic | None) -> bool:
+        return topic is not None and topic.leaf == "status" and topic.store == self._store
+
+    def _fitting(
+        self, batch: DecodedBatch | BatchError, topic: Topic | None
+    ) -> DecodedBatch | BatchError:
+        """Return the batch, or what is wrong with it or with its topic."""
+        if isinstance(batch, BatchError):
+            return batch
         if topic is None or (topic.store, topic.agent) != (batch.store, batch.agent):
-            raise BatchError("name", "the topic names another store or agent")
+            return BatchError("name", "the topic names another store or agent")
         if batch.store != self._store:
-            raise BatchError("name", "another store")
+            return BatchError("name", "another store")
         if topic.kind != batch.kind:
-            raise BatchError("kind", "the topic is for another kind")
+            return BatchError("kind", "the topic is for another kind")
         return batch
 
     def _append(
@@ -206,14 +260,16 @@ class Committer:
 
     def _publish_acks(self, appended: Appended) -> None:
         for (agent, boot, kind), seq in appended.acks.items():
-            payload = msgspec.json.encode({"boot": boot, "kind": kind, "seq": seq})
-            self._courier.publish(agent_topic(self._store, agent, "ack"), payload)
+            ack: dict[str, str | int] = {"boot": boot, "kind": kind, "seq": seq}
+            if self._now_ns is not None:
+                ack["now_ns"] = self._now_ns()
+            self._courier.publish(agent_topic(self._store, agent, "ack"), msgspec.json.encode(ack))
 
     def _tell_refused(self, reason: str) -> None:
         self.refused[reason] += 1
         if self.refused[reason] == 1:
             _LOG.warning(
-                "a malformed batch was refused (%s); it is kept as a dead letter, "
+                "a batch was refused (%s); it is kept as a dead letter, "
                 "more of this reason are only counted",
                 reason,
             )
@@ -229,7 +285,22 @@ def is_tap(arrived: Arrived) -> bool:
     return arrived.topic.endswith("/taps")
 
 
-def _entry(batch: DecodedBatch, arrived: Arrived) -> Entry:
+def _set_aside(arrived: Arrived, batch: DecodedBatch, reason: str) -> DeadLetter:
+    """Return a well-formed batch that cannot be believed, for the dead-letter store."""
+    return DeadLetter(
+        topic=arrived.topic,
+        reason=reason,
+        received_ns=arrived.received_ns,
+        payload=arrived.payload,
+        agent=batch.agent,
+        boot=batch.boot,
+        kind=batch.kind,
+        seq=batch.seq,
+        rows=batch.rows,
+    )
+
+
+def _entry(batch: DecodedBatch, arrived: Arrived, newest: tuple[int, int]) -> Entry:
     return Entry(
         agent=batch.agent,
         boot=batch.boot,
@@ -240,6 +311,8 @@ def _entry(batch: DecodedBatch, arrived: Arrived) -> Entry:
         payload=arrived.payload,
         first_seq=batch.first_seq,
         lost=batch.dropped,
+        first_ns=batch.first_ns,
+        newest=newest,
     )
 
 

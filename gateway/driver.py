@@ -8,17 +8,20 @@ argument, and a replay passes the time at which a batch was received, so that it
 exactly what was done then.
 """
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analytics.rows import Output
 from analytics.store import Store
-from gateway.result_store import Trail
+from gateway.engine_room import EngineLike, Trail
+from gateway.reading_runs import ROWS_MAX, Run, is_plain, join_readings
+from gateway.row_counts import RowCounts
+from gateway.taps import Taps, kept_taps, taps_between
+from gateway.trails import trail_of
+from ingest.batch import INT64_MAX
 from ingest.columns import Coded, DecodedBatch, possible_rssi
 from ingest.order import Watermark
 from ingest.tag_table import TagTable
@@ -26,68 +29,6 @@ from ingest.tag_table import TagTable
 AHEAD_MAX_NS = 60 * 1_000_000_000
 BEHIND_MAX_NS = 72 * 3600 * 1_000_000_000
 MINUTE_NS = 60_000_000_000
-UNKNOWN_NAMES_MAX = 64
-
-
-class EngineLike(Protocol):
-    """What the driver needs of `analytics.engine.Engine`."""
-
-    def add_readings(
-        self,
-        t_ns: NDArray[np.int64],
-        receiver: NDArray[np.int16],
-        tag: NDArray[np.int32],
-        rssi_dbm: NDArray[np.float64],
-    ) -> int:
-        """Take readings; return how many came too late."""
-        ...
-
-    def add_taps(
-        self, t_ns: NDArray[np.int64], tap_point: NDArray[np.int16], tag: NDArray[np.int32]
-    ) -> int:
-        """Take taps; return how many came too late."""
-        ...
-
-    def add_samples(
-        self, t_ns: NDArray[np.int64], sensor: NDArray[np.int16], value: NDArray[np.float64]
-    ) -> int:
-        """Take samples; return how many came too late."""
-        ...
-
-    def advance(self, watermark_ns: int) -> Output:
-        """Close every tick that ends at or before a moment."""
-        ...
-
-    def finish(self) -> Output:
-        """Close everything."""
-        ...
-
-    def live(self) -> Any:  # noqa: ANN401
-        """Return who is where now."""
-        ...
-
-    def active_tags(self) -> NDArray[np.int32]:
-        """Return the ids that must stay known."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taps:
-    """Taps of one batch as they will be told: [ns], tap point, tag."""
-
-    t_ns: Sequence[int]
-    tap_point: Sequence[str]
-    tag: Sequence[str]
-
-
-@dataclass(slots=True)
-class Counts:
-    """What the driver did with the rows since it started."""
-
-    used: Counter[str] = field(default_factory=Counter)
-    dropped: Counter[str] = field(default_factory=Counter)
-    late: Counter[str] = field(default_factory=Counter)
-    unknown: Counter[str] = field(default_factory=Counter)
 
 
 class Driver:
@@ -102,6 +43,10 @@ class Driver:
     silent_s : [s] when an agent no longer holds back the others
     report : told a sentence once for each unknown name
     tags : the tag table; default: a new one of the usual size
+
+    Attributes
+    ----------
+    dirty_ns : [ns] the earliest row that came when its tick was closed; None when all is well
     """
 
     def __init__(
@@ -122,7 +67,7 @@ class Driver:
             lateness_s=store.rules.lateness_s,
             expected=(r.agent for r in store.receivers if r.agent is not None),
         )
-        self.counts = Counts()
+        self.counts = RowCounts()
         self._clock = clock
         self._report = report
         self._tick_ns = store.rules.tick_ns
@@ -135,6 +80,7 @@ class Driver:
         self._tap_points = {point.id: at for at, point in enumerate(store.tap_points)}
         self._sensors = {sensor.id: at for at, (_, sensor) in enumerate(store.sensors)}
         self._is_mass = np.array([s.kind == "mass" for _, s in store.sensors], dtype=np.bool_)
+        self.dirty_ns: int | None = None
         self._closed_ns: int | None = None
         self._expired_ns = 0
 
@@ -169,7 +115,7 @@ class Driver:
         Returns
         -------
         Taps
-            The taps in it that were used; None when there are none.
+            Those in it that were used; None when there are none.
         """
         keep = self._in_time(batch.t_ns, received_ns)
         taps: Taps | None = None
@@ -181,12 +127,38 @@ class Driver:
             taps = self._feed_taps(batch, keep)
         else:
             self._feed_samples(batch, keep)
-        event_ns = batch.complete_ns or (int(batch.t_ns[keep].max()) if keep.any() else 0)
-        if self._clock == "wall":
-            event_ns = min(event_ns, received_ns + AHEAD_MAX_NS)
-        if event_ns:
-            is_complete = batch.complete_ns > 0
-            self.watermark.add(batch.agent, event_ns, received_ns, is_complete=is_complete)
+        newest_ns = int(batch.t_ns[keep].max()) if keep.any() and not batch.complete_ns else 0
+        self._note_time(batch, received_ns, newest_ns)
+        return taps
+
+    def feed_all(self, batches: Iterable[tuple[DecodedBatch, int]]) -> list[Taps]:
+        """Give batches to the engine, as `feed` would one after the other, in less time.
+
+        Parameters
+        ----------
+        batches : new ones, and [ns] when each arrived
+
+        Returns
+        -------
+        list
+            The taps in them that were used.
+        """
+        taps: list[Taps] = []
+        waiting: list[tuple[DecodedBatch, int]] = []
+        rows = 0
+        for batch, received_ns in batches:
+            if is_plain(batch, self._receivers):
+                waiting.append((batch, received_ns))
+                rows += batch.rows
+                if rows < ROWS_MAX:
+                    continue
+            self._feed_waiting(waiting)
+            waiting, rows = [], 0
+            if not is_plain(batch, self._receivers):
+                found = self.feed(batch, received_ns)
+                if found is not None:
+                    taps.append(found)
+        self._feed_waiting(waiting)
         return taps
 
     def taps_of(self, batch: DecodedBatch, received_ns: int) -> list[tuple[int, str, str]]:
@@ -202,18 +174,10 @@ class Driver:
         list
             In the order of the batch. Any thread may ask.
         """
-        if batch.tap_point is None or batch.tag is None:
-            return []
-        points = [batch.tap_point.values[code] for code in batch.tap_point.codes.tolist()]
-        tags = [batch.tag.values[code] for code in batch.tag.codes.tolist()]
-        is_wall = self._clock == "wall"
-        return [
-            (t_ns, point, tag)
-            for t_ns, point, tag in zip(batch.t_ns.tolist(), points, tags, strict=True)
-            if point in self._tap_points
-            and not (is_wall and t_ns > received_ns + AHEAD_MAX_NS)
-            and not (is_wall and t_ns < received_ns - BEHIND_MAX_NS)
-        ]
+        first_ns, last_ns = 0, INT64_MAX
+        if self._clock == "wall":
+            first_ns, last_ns = received_ns - BEHIND_MAX_NS, received_ns + AHEAD_MAX_NS
+        return taps_between(batch, self._tap_points, first_ns, last_ns)
 
     def due_ns(self, now_ns: int) -> int | None:
         """Return up to where ticks may be closed now, None when no tick is due.
@@ -250,30 +214,58 @@ class Driver:
         """Close everything and end all visits."""
         return self.engine.finish()
 
+    def put_engine(self, engine: EngineLike, tags: TagTable) -> None:
+        """Go on with another engine and its tag table.
+
+        Parameters
+        ----------
+        engine : restored from a checkpoint
+        tags : as it was when the engine was saved
+        """
+        self.engine, self.tags = engine, tags
+
+    def go_on_for(self, other: "Driver") -> None:
+        """Take over from a driver what it knows of agents, and its counts.
+
+        Parameters
+        ----------
+        other : it saw the same batches, some of them late, and is not used any more
+        """
+        self.watermark, self.counts = other.watermark, other.counts
+        self._staff_seen |= other._staff_seen  # noqa: SLF001 (another of the same class)
+
+    def state(self) -> dict[str, Any]:
+        """Return everything but the engine and the tag table, as plain data."""
+        reached_ns, agents = self.watermark.state()
+        return {
+            "watermark": [reached_ns, agents],
+            "closed_ns": self._closed_ns,
+            "expired_ns": self._expired_ns,
+            "staff_seen": sorted(self._staff_seen),
+            "counts": self.counts.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` returned; engine and tag table must be those of then.
+
+        Parameters
+        ----------
+        state : plain data
+        """
+        self.watermark.restore(*state["watermark"])
+        self._closed_ns, self._expired_ns = state["closed_ns"], state["expired_ns"]
+        self._staff_seen = set(state["staff_seen"])
+        self.counts.restore(state["counts"])
+
     def trail(self, output: Output) -> Trail | None:
-        """Return the live positions of layer main in an output, for the heat map.
+        """Return live positions of layer main in an output, for the heat map.
 
         Parameters
         ----------
         output : of `advance` or `finish`
         """
-        parts = []
-        for block in output.positions:
-            keep = (block.stage == 0) & (block.layer == self._layer_main) & np.isfinite(block.x_m)
-            if keep.any():
-                parts.append((block, keep))
-        if not parts:
-            return None
-        tag = np.concatenate([block.tag[keep] for block, keep in parts])
-        distinct, at = np.unique(tag, return_inverse=True)
-        names = self.tags.names(distinct)
-        return Trail(
-            t_ns=_joined(parts, "t_ns"),
-            tag=[names[i] for i in at.tolist()],
-            zone=_joined(parts, "zone"),
-            floor=[self._floors[at] for at in _joined(parts, "floor")],
-            x_m=_joined(parts, "x_m"),
-            y_m=_joined(parts, "y_m"),
+        return trail_of(
+            output, layer_main=self._layer_main, floors=self._floors, names=self.tags.names
         )
 
     def _in_time(self, t_ns: NDArray[np.int64], received_ns: int) -> NDArray[np.bool_]:
@@ -281,9 +273,50 @@ class Driver:
             return np.ones(len(t_ns), dtype=np.bool_)
         ahead = t_ns > received_ns + AHEAD_MAX_NS
         behind = t_ns < received_ns - BEHIND_MAX_NS
-        self._drop("time_ahead", ahead)
-        self._drop("time_behind", behind)
+        self.counts.drop("time_ahead", ahead)
+        self.counts.drop("time_behind", behind)
         return ~(ahead | behind)
+
+    def _note_time(self, batch: DecodedBatch, received_ns: int, newest_ns: int) -> None:
+        """Move the agent's event time; `newest_ns` [ns] is that of the rows in time, 0 = none."""
+        event_ns = batch.complete_ns or newest_ns
+        if self._clock == "wall":
+            event_ns = min(event_ns, received_ns + AHEAD_MAX_NS)
+        if event_ns:
+            is_complete = batch.complete_ns > 0
+            self.watermark.add(batch.agent, event_ns, received_ns, is_complete=is_complete)
+
+    def _feed_waiting(self, waiting: list[tuple[DecodedBatch, int]]) -> None:
+        run = join_readings(waiting, self._receivers) if len(waiting) > 1 else None
+        if run is None or not self._feed_run(run):
+            for batch, received_ns in waiting:
+                self.feed(batch, received_ns)
+            return
+        for (batch, received_ns), newest_ns in zip(waiting, run.newest_ns.tolist(), strict=True):
+            self._note_time(batch, received_ns, newest_ns)
+
+    def _feed_run(self, run: Run) -> bool:
+        """Feed the rows of many batches at once; False = nothing was done, it is not simple."""
+        is_in_time = self._clock == "data" or run.is_within(BEHIND_MAX_NS, AHEAD_MAX_NS)
+        if not is_in_time or len(run.tags) > self.tags.room:
+            return False
+        ids = self.tags.packed_ids(run.tags, run.tag_seen_ns)
+        if self._staff:
+            names = [*self._staff]
+            seen = np.isin(self.tags.known(names), ids)
+            self._staff_seen.update(
+                name for name, is_seen in zip(names, seen, strict=True) if is_seen
+            )
+        t_ns, receiver, tag, rssi_dbm = run.t_ns, run.receiver, ids[run.tag_code], run.rssi_dbm
+        possible = possible_rssi(rssi_dbm)
+        if not possible.all():
+            self.counts.drop("rssi_impossible", ~possible)
+            t_ns, receiver, tag = t_ns[possible], receiver[possible], tag[possible]
+            rssi_dbm = rssi_dbm[possible]
+        if len(t_ns):
+            late = self.engine.add_readings(t_ns, receiver, tag, rssi_dbm)
+            self._count("ble", t_ns, late)
+        return True
 
     def _feed_readings(self, batch: DecodedBatch, keep: NDArray[np.bool_]) -> None:
         assert batch.receiver is not None
@@ -291,33 +324,28 @@ class Driver:
         assert batch.rssi_dbm is not None
         receiver, known = self._indices(batch.receiver, self._receivers, "receiver")
         possible = possible_rssi(batch.rssi_dbm)
-        self._drop("rssi_impossible", keep & known & ~possible)
+        self.counts.drop("rssi_impossible", keep & known & ~possible)
         tag, has_id = self._tag_ids(batch.tag, batch.t_ns[keep])
-        self._drop("tag_table_full", keep & known & possible & ~has_id)
+        self.counts.drop("tag_table_full", keep & known & possible & ~has_id)
         keep = keep & known & possible & has_id
         if keep.any():
             # Contract section 3: RSSI is rounded to 0.1 dB on entry, in every driver.
             rssi = np.round(batch.rssi_dbm[keep].astype(np.float64) * 10.0) / 10.0
             late = self.engine.add_readings(batch.t_ns[keep], receiver[keep], tag[keep], rssi)
-            self._count("ble", keep, late)
+            self._count("ble", batch.t_ns[keep], late)
 
     def _feed_taps(self, batch: DecodedBatch, keep: NDArray[np.bool_]) -> Taps | None:
         assert batch.tap_point is not None
         assert batch.tag is not None
         tap_point, known = self._indices(batch.tap_point, self._tap_points, "tap_point")
         tag, has_id = self._tag_ids(batch.tag, batch.t_ns[keep])
-        self._drop("tag_table_full", keep & known & ~has_id)
+        self.counts.drop("tag_table_full", keep & known & ~has_id)
         keep = keep & known & has_id
         if not keep.any():
             return None
         late = self.engine.add_taps(batch.t_ns[keep], tap_point[keep], tag[keep])
-        self._count("tap", keep, late)
-        at_points, at_tags = batch.tap_point, batch.tag
-        return Taps(
-            t_ns=batch.t_ns[keep].tolist(),
-            tap_point=[at_points.values[code] for code in at_points.codes[keep].tolist()],
-            tag=[at_tags.values[code] for code in at_tags.codes[keep].tolist()],
-        )
+        self._count("tap", batch.t_ns[keep], late)
+        return kept_taps(batch, keep)
 
     def _feed_samples(self, batch: DecodedBatch, keep: NDArray[np.bool_]) -> None:
         assert batch.sensor is not None
@@ -330,11 +358,11 @@ class Driver:
         else:
             value = empty
         possible = np.isfinite(value)
-        self._drop("sample_impossible", keep & known & ~possible)
+        self.counts.drop("sample_impossible", keep & known & ~possible)
         keep = keep & known & possible
         if keep.any():
             late = self.engine.add_samples(batch.t_ns[keep], sensor[keep], value[keep])
-            self._count("sample", keep, late)
+            self._count("sample", batch.t_ns[keep], late)
 
     def _indices(
         self, column: Coded, index: dict[str, int], what: str
@@ -343,23 +371,12 @@ class Driver:
         found = lookup[column.codes] if len(lookup) else np.empty(0, dtype=np.int16)
         known = found >= 0
         if not known.all():
-            self._drop(f"{what}_unknown", ~known)
+            self.counts.drop(f"{what}_unknown", ~known)
             rows = np.bincount(column.codes[~known], minlength=len(lookup))
             for at in np.flatnonzero(rows).tolist():
-                self._note_unknown(what, column.values[at], int(rows[at]))
+                name, count = column.values[at], int(rows[at])
+                self.counts.note_unknown(what, name, count, self._report)
         return found, known
-
-    def _note_unknown(self, what: str, name: str, rows: int) -> None:
-        key = f"{what} {name}"
-        if key not in self.counts.unknown:
-            if len(self.counts.unknown) >= UNKNOWN_NAMES_MAX:
-                key = "others"
-            else:
-                self._report(
-                    f"{what} '{name}' is not in the store file: {rows} rows dropped so far, "
-                    "more are only counted; add it to the store file or remove it from the agent"
-                )
-        self.counts.unknown[key] += rows
 
     def _tag_ids(
         self, column: Coded, kept_t_ns: NDArray[np.int64]
@@ -370,20 +387,10 @@ class Driver:
         ids = self.tags.ids(column.values, int(kept_t_ns.max()))[column.codes]
         return ids, ids >= 0
 
-    def _drop(self, reason: str, rows: NDArray[np.bool_]) -> None:
-        count = int(np.count_nonzero(rows))
-        if count:
-            self.counts.dropped[reason] += count
-
-    def _count(self, kind: str, keep: NDArray[np.bool_], late: int) -> None:
-        self.counts.used[kind] += int(np.count_nonzero(keep))
-        if late:
-            self.counts.late[kind] += late
-
-
-def _joined(parts: list[tuple[Any, NDArray[np.bool_]]], column: str) -> list[Any]:
-    found = np.concatenate([getattr(block, column)[keep] for block, keep in parts])
-    if found.dtype.kind == "f":
-        found = np.round(found.astype(np.float64), 2)
-    listed: list[Any] = found.tolist()
-    return listed
+    def _count(self, kind: str, t_ns: NDArray[np.int64], late: int) -> None:
+        self.counts.used[kind] += len(t_ns)
+        if not late:
+            return
+        self.counts.late[kind] += late
+        earliest_ns = int(t_ns.min())
+        self.dirty_ns = min(earliest_ns, earliest_ns if self.dirty_ns is None else self.dirty_ns)

@@ -9,7 +9,7 @@ may be very many; the definitions are those of `analytics.flow.visit_counts`.
 
 from analytics.flow import ENGAGED_STAYS, LOOKING_S, VisitCounts, transitions
 from analytics.rows import Dwell, Transition
-from gateway.result_store import COLUMNS, ResultStore
+from gateway.result_tables import COLUMNS, Reads
 
 _SQL = f"""
 SELECT {", ".join(COLUMNS["dwells"])} FROM dwells
@@ -29,7 +29,7 @@ FROM (
 
 
 def transitions_between(
-    results: ResultStore, from_ns: int, to_ns: int, *, layer: str | None = None
+    results: Reads, from_ns: int, to_ns: int, *, layer: str | None = None
 ) -> list[Transition]:
     """Return the transitions that ended within a stretch of time.
 
@@ -53,7 +53,7 @@ def transitions_between(
     return transitions([*before.values(), *stays])
 
 
-def stored_visit_counts(results: ResultStore, *, bounce_s: float) -> VisitCounts:
+def stored_visit_counts(results: Reads, *, bounce_s: float) -> VisitCounts:
     """Count the stored visits by what became of them.
 
     Parameters

@@ -6,7 +6,24 @@ come here. Consent itself is a later issue: it will implement `Consent`, and
 nothing else has to change.
 """
 
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ingest.identifiers import is_pseudonym, is_tag
+
+SHELF_PREFIX = "shelf."
+_ABOUT_THE_SHOP = ("queue.", "agent.", "sensor.", "receiver.")
+_NAMES_A_PERSON = ("tag", "visit", "visitor")
+_OF_A_PERSON_AT_A_SHELF = ("tag", "tag_p")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaving:
+    """An event that may leave; `visitor` is the person it is about, None = about nobody."""
+
+    event: Mapping[str, Any]
+    visitor: str | None
 
 
 class Consent(Protocol):
@@ -51,3 +68,33 @@ class Gate:
         purpose : what for
         """
         return visitor if self.may_leave(visitor, purpose) else None
+
+    def event_for(self, event: Mapping[str, Any], name: str, purpose: str) -> Leaving | None:
+        """Return an event as it may leave the store, None when it may not.
+
+        What happened at a shelf may always leave, without its person where that one's
+        consent is not known. Of other events those about the shop itself may; everything
+        else, also of a kind that this does not know, is about a person.
+
+        Parameters
+        ----------
+        event : CloudEvents' JSON format
+        name : for example ``shelf.picked``
+        purpose : what for
+        """
+        data: Mapping[str, Any] = event["data"]
+        visitor = data.get("tag")
+        if name.startswith(SHELF_PREFIX):
+            if visitor is not None and self.may_leave(visitor, purpose):
+                return Leaving(event=event, visitor=visitor)
+            kept = {key: data[key] for key in data if key not in _OF_A_PERSON_AT_A_SHELF}
+            return Leaving(event={**event, "data": kept}, visitor=None)
+        subject = event["subject"]
+        if is_pseudonym(subject) or is_tag(subject):
+            visitor = subject
+        elif name.startswith(_ABOUT_THE_SHOP) and not any(key in data for key in _NAMES_A_PERSON):
+            return Leaving(event=event, visitor=None)
+        if visitor is None:
+            self.denied += 1
+            return None
+        return Leaving(event=event, visitor=visitor) if self.may_leave(visitor, purpose) else None

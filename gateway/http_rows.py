@@ -19,7 +19,8 @@ import msgspec
 
 from analytics.heat import QUARTER_NS
 from gateway.flow import transitions_between
-from gateway.result_store import COLUMNS, HOUR_NS, KEYS, TIME_COLUMN, ResultStore
+from gateway.result_store import ResultStore
+from gateway.result_tables import COLUMNS, HOUR_NS, KEYS, TIME_COLUMN
 
 LIMIT_DEFAULT = 1000
 LIMIT_MAX = 10_000

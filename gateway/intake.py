@@ -14,17 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 from gateway.agents import Agents
 from gateway.commit import Accepted, Committed, Committer, Status, is_tap
 from gateway.events import Event
-from gateway.journal import Journal
-from gateway.result_store import ResultStore
-from gateway.subscriber import Subscriber, next_group
+from gateway.subscriber import Subscriber
 
 Group = tuple[tuple[Accepted, ...], tuple[tuple[str, bool], ...]]
 """Committed batches, and which agents said that they come or go."""
 GROUPS_WAITING_MAX = 64
-GROUP_MESSAGES_MAX = 16
+GROUP_MESSAGES_MAX = 256
 STEP_BATCHES_MAX = 512
 TRIM_EVERY_S = 10.0
 _INBOX_WAIT_S = 0.2
+_QUIET_S, _QUIET_LEAST = 0.01, 16
+"""So many messages and then nothing for so long: the broker may wait for acknowledgements."""
 
 
 class Intake:
@@ -32,8 +32,9 @@ class Intake:
 
     Parameters
     ----------
-    subscriber, committer, journal, results, agents : the service's parts
+    subscriber, committer, agents : the service's parts
     tell_taps : makes and stores the events of the taps in batches; runs in the commit thread
+    trim : deletes what is no longer needed; called now and then, in the commit thread
     group_s : [s] longest wait for a group commit
     compares_clocks : whether agents' clocks and ours run alike
     """
@@ -42,17 +43,17 @@ class Intake:
         self,
         subscriber: Subscriber,
         committer: Committer,
-        journal: Journal,
-        results: ResultStore,
         agents: Agents,
         *,
         tell_taps: Callable[[Sequence[Accepted]], list[Event]],
+        trim: Callable[[], None],
         group_s: float,
         compares_clocks: bool,
     ) -> None:
         self._subscriber, self._committer = subscriber, committer
-        self._journal, self._results, self._agents = journal, results, agents
+        self._agents = agents
         self._tell_taps = tell_taps
+        self._trim = trim
         self._group_s = group_s
         self._compares_clocks = compares_clocks
         self._groups: asyncio.Queue[Group] = asyncio.Queue(GROUPS_WAITING_MAX)
@@ -82,14 +83,7 @@ class Intake:
         while not self._stopping.is_set():
             committed, taps = await loop.run_in_executor(self._pool, self._commit_group)
             tell(taps)
-            for accepted in committed.batches:
-                readings = accepted.batch.rows if accepted.batch.kind == "ble" else 0
-                self._agents.heard(
-                    accepted.batch.agent,
-                    accepted.received_ns,
-                    readings=readings,
-                    dropped=accepted.batch.dropped,
-                )
+            self._note_batches(committed.batches)
             told = tuple((status.agent, self._note(status)) for status in committed.statuses)
             if committed.batches or told:
                 await self._put((committed.batches, told))
@@ -130,15 +124,29 @@ class Intake:
         self._pool.shutdown()
 
     def _commit_group(self) -> tuple[Committed, list[Event]]:
-        group = next_group(
-            self._subscriber.inbox,
+        group = self._subscriber.inbox.take(
             wait_s=_INBOX_WAIT_S,
             group_s=self._group_s,
             group_max=GROUP_MESSAGES_MAX,
             is_urgent=is_tap,
+            quiet_s=_QUIET_S,
+            quiet_least=_QUIET_LEAST,
         )
         committed = self._committer.commit(group, self._stopping)
         return committed, self._tell_taps(committed.batches)
+
+    def _note_batches(self, batches: Sequence[Accepted]) -> None:
+        """Tell the agents what was heard of them, once for a run of batches of each."""
+        of_agent: dict[str, list[Accepted]] = {}
+        for accepted in batches:
+            of_agent.setdefault(accepted.batch.agent, []).append(accepted)
+        for agent, theirs in of_agent.items():
+            self._agents.heard(
+                agent,
+                max(accepted.received_ns for accepted in theirs),
+                readings=sum(a.batch.rows for a in theirs if a.batch.kind == "ble"),
+                dropped=sum(a.batch.dropped for a in theirs),
+            )
 
     def _note(self, status: Status) -> bool:
         return self._agents.told(
@@ -147,10 +155,6 @@ class Intake:
             status.received_ns,
             is_just_said=self._compares_clocks and not status.is_retained,
         )
-
-    def _trim(self) -> None:
-        if self._journal.trim(self._results.progress_id()):
-            self._results.forget_steps(self._journal.first_id())
 
     async def _put(self, group: Group) -> None:
         while not self._stopping.is_set():

@@ -5,30 +5,37 @@ synchronous=FULL, so what it returned survives a power cut (reference
 reliability.md, 2.2: NORMAL loses acknowledged rows). A batch is known by (agent,
 boot, kind, seq); a second copy is absorbed. The cumulative number per agent, boot
 and kind and the totals are stored in the same transaction as the batches.
-Retention: when payloads exceed the bound the oldest batches that the engine has
-used go first; batches it has not used never go.
+Retention: the oldest batches go, by age and when payloads exceed the bound, as far as
+the caller says that nothing needs them; batches the engine has not used never go.
 """
 
 import json
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.config import ConfigError
+from gateway.database import open_database
 from ingest.order import Arrival, BatchLedger
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_MIGRATIONS = {
+    1: "ALTER TABLE batches ADD COLUMN first_ns INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE streams ADD COLUMN seq INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE streams ADD COLUMN closed_ns INTEGER NOT NULL DEFAULT 0;",
+}
 _TABLES = """
 CREATE TABLE IF NOT EXISTS batches (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     agent TEXT NOT NULL, boot TEXT NOT NULL, kind TEXT NOT NULL, seq INTEGER NOT NULL,
     received_ns INTEGER NOT NULL, row_count INTEGER NOT NULL, payload BLOB NOT NULL,
-    UNIQUE (agent, boot, kind, seq));
+    first_ns INTEGER NOT NULL DEFAULT 0, UNIQUE (agent, boot, kind, seq));
 CREATE TABLE IF NOT EXISTS streams (
     agent TEXT NOT NULL, boot TEXT NOT NULL, kind TEXT NOT NULL,
     ranges TEXT NOT NULL, touched_ns INTEGER NOT NULL,
+    seq INTEGER NOT NULL DEFAULT 0, closed_ns INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (agent, boot, kind)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS totals (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS dead_letters (
@@ -36,11 +43,23 @@ CREATE TABLE IF NOT EXISTS dead_letters (
     topic TEXT NOT NULL, reason TEXT NOT NULL, payload BLOB NOT NULL);
 """
 _STREAMS_MAX = 4096
+_ARRIVALS = {Arrival.DUPLICATE: "duplicates", Arrival.AHEAD: "ahead"}
+_TOGETHER = (128, 32, 8, 1)
+"""Batches inserted with one statement: beside a computing thread each statement waits for it."""
+Stream = tuple[str, str, str]
+"""Agent, boot, kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A batch to be journaled; `lost` counts rows that the agent says it dropped."""
+    """A batch to be journaled.
+
+    Attributes
+    ----------
+    lost : rows that the agent says it dropped
+    first_ns : [ns] the time of its earliest row, 0 when it has none
+    newest : the highest number of its stream and when that was closed [ns] (`AgentClocks`)
+    """
 
     agent: str
     boot: str
@@ -51,11 +70,16 @@ class Entry:
     payload: bytes
     first_seq: int = 1
     lost: int = 0
+    first_ns: int = 0
+    newest: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A refused batch; its number counts as received where it could be read."""
+    """A refused batch; its number counts as received where it could be read.
+
+    `rows` [rows] are set aside with it: it is well-formed, and cannot be believed.
+    """
 
     topic: str
     reason: str
@@ -65,6 +89,7 @@ class DeadLetter:
     boot: str | None = None
     kind: str | None = None
     seq: int | None = None
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +103,7 @@ class Appended:
     """
 
     ids: tuple[int, ...]
-    acks: dict[tuple[str, str, str], int]
+    acks: dict[Stream, int]
 
 
 class Journal:
@@ -88,9 +113,16 @@ class Journal:
         self._max_bytes = max_bytes
         self._dead_letters_max = dead_letters_max
         self._lock = threading.Lock()
-        self._db = open_database(path, _TABLES, version=SCHEMA_VERSION, synchronous="FULL")
+        self._db = open_database(
+            path,
+            _TABLES,
+            version=SCHEMA_VERSION,
+            synchronous="FULL",
+            migrations=_MIGRATIONS,
+        )
         row = self._db.execute("SELECT coalesce(sum(length(payload)), 0) FROM batches").fetchone()
         self._bytes = int(row[0])
+        self._counts: Counter[str] = Counter()
         self._ledger = self._read_ledger()
 
     def append(self, entries: Sequence[Entry], refused: Sequence[DeadLetter] = ()) -> Appended:
@@ -112,12 +144,21 @@ class Journal:
                     self._db.execute("BEGIN IMMEDIATE")
                     appended = self._append(entries, refused)
             except sqlite3.Error:
+                self._counts.clear()
                 self._ledger = self._read_ledger()
                 raise
             self._bytes += sum(
                 len(entry.payload) for entry, new in zip(entries, appended.ids, strict=True) if new
             )
         return appended
+
+    def newest(self) -> dict[Stream, tuple[int, int]]:
+        """Return, by stream, the highest number and when it was closed [ns], oldest first."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT agent, boot, kind, seq, closed_ns FROM streams ORDER BY touched_ns"
+            ).fetchall()
+        return {(agent, boot, kind): (seq, closed_ns) for agent, boot, kind, seq, closed_ns in rows}
 
     def last_id(self) -> int:
         """Return the id of the newest batch, 0 when there is none."""
@@ -149,6 +190,33 @@ class Journal:
                 (after_id, up_to_id, limit),
             ).fetchall()
 
+    def by_time(self, after_id: int, up_to_id: int) -> list[tuple[int, int]]:
+        """Return batches as (id, [ns] time of the earliest row), earliest first.
+
+        Parameters
+        ----------
+        after_id : exclusive
+        up_to_id : inclusive
+        """
+        with self._lock:
+            return self._db.execute(
+                "SELECT id, first_ns FROM batches WHERE id > ? AND id <= ? ORDER BY first_ns, id",
+                (after_id, up_to_id),
+            ).fetchall()
+
+    def read_one(self, row_id: int) -> tuple[int, bytes] | None:
+        """Return when a batch was received [ns] and its payload; None when it is not kept.
+
+        Parameters
+        ----------
+        row_id : its id
+        """
+        with self._lock:
+            row: tuple[int, bytes] | None = self._db.execute(
+                "SELECT received_ns, payload FROM batches WHERE id = ?", (row_id,)
+            ).fetchone()
+        return row
+
     def totals(self) -> dict[str, int]:
         """Return the durable counts: unique rows by kind, duplicates, lost, dead letters."""
         with self._lock:
@@ -161,29 +229,34 @@ class Journal:
                 "SELECT topic, reason, payload FROM dead_letters ORDER BY id"
             ).fetchall()
 
-    def trim(self, used_id: int) -> int:
-        """Delete the oldest batches while the payloads exceed the bound.
+    @property
+    def is_over_full(self) -> bool:
+        """Whether the payloads exceed the bound."""
+        return self._bytes > self._max_bytes
+
+    def trim(self, up_to_id: int, *, before_ns: int = 0) -> int:
+        """Delete the oldest batches: those that are old, and while the payloads exceed the bound.
 
         Parameters
         ----------
-        used_id : the newest batch that the engine's results on disk contain
+        up_to_id : the newest batch that nothing needs any more
+        before_ns : [ns] batches received before this go in any case
 
         Returns
         -------
         int
             Batches deleted.
         """
-        if self._bytes <= self._max_bytes:
-            return 0
         deleted = 0
+        excess = self._bytes - self._max_bytes * 9 // 10 if self.is_over_full else 0
         with self._lock, self._db:
             self._db.execute("BEGIN IMMEDIATE")
-            excess = self._bytes - self._max_bytes * 9 // 10
             last_id = 0
-            for row_id, size in self._db.execute(
-                "SELECT id, length(payload) FROM batches WHERE id <= ? ORDER BY id", (used_id,)
+            for row_id, received_ns, size in self._db.execute(
+                "SELECT id, received_ns, length(payload) FROM batches WHERE id <= ? ORDER BY id",
+                (up_to_id,),
             ):
-                if excess <= 0:
+                if excess <= 0 and received_ns >= before_ns:
                     break
                 last_id, excess = row_id, excess - size
                 self._bytes -= size
@@ -197,15 +270,20 @@ class Journal:
             self._db.close()
 
     def _append(self, entries: Sequence[Entry], refused: Sequence[DeadLetter]) -> Appended:
-        ids = []
-        touched: dict[tuple[str, str, str], int] = {}
-        for entry in entries:
+        ids = [0] * len(entries)
+        new: list[int] = []
+        touched: dict[Stream, int] = {}
+        newest: dict[Stream, tuple[int, int]] = {}
+        for at, entry in enumerate(entries):
             stream = (entry.agent, entry.boot, entry.kind)
             arrival = self._ledger.add(*stream, entry.seq, entry.first_seq)
-            ids.append(self._insert(entry) if arrival is Arrival.NEW else 0)
-            touched[stream] = entry.received_ns
-            self._count("duplicates", int(arrival is Arrival.DUPLICATE))
-            self._count("ahead", int(arrival is Arrival.AHEAD))
+            touched[stream], newest[stream] = entry.received_ns, entry.newest
+            if arrival is Arrival.NEW:
+                new.append(at)
+            else:
+                self._counts[_ARRIVALS[arrival]] += 1
+        for at, row_id in zip(new, self._insert_all([entries[at] for at in new]), strict=True):
+            ids[at] = row_id
         for letter in refused:
             self._insert_dead_letter(letter)
             if letter.agent and letter.boot and letter.kind and letter.seq:
@@ -213,35 +291,60 @@ class Journal:
                 self._ledger.add(*stream, letter.seq)
                 touched[stream] = letter.received_ns
         for stream, touched_ns in touched.items():
-            self._save_stream(stream, touched_ns)
+            self._save_stream(stream, touched_ns, newest.get(stream))
+        self._save_counts()
         acks = {stream: self._ledger.ack_seq(*stream) for stream in touched}
         acks = {stream: seq for stream, seq in acks.items() if seq > 0}
         return Appended(ids=tuple(ids), acks=acks)
 
+    def _insert_all(self, entries: Sequence[Entry]) -> list[int]:
+        """Insert batches, many with one statement; return their ids, 0 = was there."""
+        ids: list[int] = []
+        while len(ids) < len(entries):
+            left = len(entries) - len(ids)
+            size = next(size for size in _TOGETHER if size <= left)
+            portion = entries[len(ids) : len(ids) + size]
+            ids += self._insert_together(portion) if size > 1 else [self._insert(portion[0])]
+        return ids
+
+    def _insert_together(self, entries: Sequence[Entry]) -> list[int]:
+        self._db.execute("SAVEPOINT portion")
+        values: list[str | int | bytes] = []
+        for entry in entries:
+            values += _values(entry)
+        cursor = self._db.execute(_insert_sql(len(entries)), values)
+        if cursor.rowcount != len(entries):  # which of them were there is not said
+            self._db.execute("ROLLBACK TO portion")
+            self._db.execute("RELEASE portion")
+            return [self._insert(entry) for entry in entries]
+        self._db.execute("RELEASE portion")
+        for entry in entries:
+            self._count_new(entry)
+        last_id = int(cursor.lastrowid or 0)  # AUTOINCREMENT: one after the other
+        return list(range(last_id - len(entries) + 1, last_id + 1))
+
     def _insert(self, entry: Entry) -> int:
-        cursor = self._db.execute(
-            "INSERT INTO batches (agent, boot, kind, seq, received_ns, row_count, payload) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (
-                *(entry.agent, entry.boot, entry.kind, entry.seq),
-                *(entry.received_ns, entry.row_count, entry.payload),
-            ),
-        )
+        cursor = self._db.execute(_insert_sql(1), _values(entry))
         if cursor.rowcount == 0:  # the ledger forgot the stream, the table did not
-            self._count("duplicates", 1)
+            self._counts["duplicates"] += 1
             return 0
-        self._count(f"rows.{entry.kind}", entry.row_count)
-        self._count("batches", 1)
-        self._count("lost", entry.lost)
+        self._count_new(entry)
         return int(cursor.lastrowid or 0)
 
-    def _save_stream(self, stream: tuple[str, str, str], touched_ns: int) -> None:
+    def _count_new(self, entry: Entry) -> None:
+        self._counts[f"rows.{entry.kind}"] += entry.row_count
+        self._counts["batches"] += 1
+        self._counts["lost"] += entry.lost
+
+    def _save_stream(self, stream: Stream, touched_ns: int, newest: tuple[int, int] | None) -> None:
         state = self._ledger.stream_state(*stream)
         if state is None:
             return
         self._db.execute(
-            "INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?, ?)",
-            (*stream, json.dumps(state["ranges"]), touched_ns),
+            "INSERT INTO streams VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "ranges = excluded.ranges, touched_ns = excluded.touched_ns, "
+            "seq = max(seq, excluded.seq), closed_ns = max(closed_ns, excluded.closed_ns)",
+            (*stream, json.dumps(state["ranges"]), touched_ns, *(newest or (0, 0))),
         )
         if self._ledger.forgotten:
             self._ledger.forgotten = 0
@@ -273,56 +376,25 @@ class Journal:
             "DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?",
             (self._dead_letters_max,),
         )
-        self._count("dead_letters", 1)
-        self._count(f"refused.{letter.reason}", 1)
+        self._counts["dead_letters"] += 1
+        self._counts[f"set_aside.{letter.reason}"] += letter.rows
+        self._counts[f"refused.{letter.reason}"] += 1
 
-    def _count(self, name: str, more: int) -> None:
-        if more:
-            self._db.execute(
-                "INSERT INTO totals VALUES (?, ?) "
-                "ON CONFLICT DO UPDATE SET value = value + excluded.value",
-                (name, more),
-            )
-
-
-def open_database(path: Path, tables: str, *, version: int, synchronous: str) -> sqlite3.Connection:
-    """Open a SQLite file in WAL mode with its tables, refusing a newer schema.
-
-    Parameters
-    ----------
-    path : the file, made when missing
-    tables : CREATE TABLE IF NOT EXISTS statements
-    version : this program's schema version, kept in ``PRAGMA user_version``
-    synchronous : FULL or NORMAL
-
-    Raises
-    ------
-    ConfigError
-        The file is not a database, cannot be opened, or belongs to a newer version.
-    """
-    db: sqlite3.Connection | None = None
-    try:
-        db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30.0)
-        found = db.execute("PRAGMA user_version").fetchone()[0]
-        if found > version:
-            raise ConfigError(
-                f"{path}: expected schema version {version} or older, got {found}; "
-                "it was written by a newer fanous, upgrade this one or choose another state_dir"
-            )
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute(f"PRAGMA synchronous={synchronous}")
-        db.execute("PRAGMA secure_delete=ON")
-        db.executescript(tables)
-        db.execute(f"PRAGMA user_version={version}")
-    except sqlite3.Error as error:
-        _close(db)
-        raise ConfigError(f"{path}: cannot be opened as a database ({error})") from error
-    except ConfigError:
-        _close(db)
-        raise
-    return db
+    def _save_counts(self) -> None:
+        self._db.executemany(
+            "INSERT INTO totals VALUES (?, ?) "
+            "ON CONFLICT DO UPDATE SET value = value + excluded.value",
+            [(name, more) for name, more in self._counts.items() if more],
+        )
+        self._counts.clear()
 
 
-def _close(db: sqlite3.Connection | None) -> None:
-    if db is not None:
-        db.close()
+def _insert_sql(rows: int) -> str:
+    columns = "agent, boot, kind, seq, received_ns, row_count, payload, first_ns"
+    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
+    return f"INSERT INTO batches ({columns}) VALUES {values} ON CONFLICT DO NOTHING"  # noqa: S608
+
+
+def _values(entry: Entry) -> tuple[str | int | bytes, ...]:
+    stream = (entry.agent, entry.boot, entry.kind, entry.seq)
+    return (*stream, entry.received_ns, entry.row_count, entry.payload, entry.first_ns)

@@ -5,6 +5,9 @@ by tick, so it fits the mean that the table ``occupancy`` has; only minutes whos
 still to come are kept, and of those at most `MINUTES_MAX`, the oldest going first.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,6 +33,30 @@ class Peaks:
         self._ticks_most = MINUTE_NS // self._tick_ns + 1
         self._minutes: dict[int, NDArray[np.int32]] = {}
         self._told = -1
+
+    def state(self) -> dict[str, Any]:
+        """Return the counts as plain data."""
+        minutes = {minute: counts.tobytes() for minute, counts in self._minutes.items()}
+        return {"told": self._told, "minutes": minutes}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` returned.
+
+        Parameters
+        ----------
+        state : of the same store
+
+        Raises
+        ------
+        ValueError
+            It is of another store.
+        """
+        shape = (self._ticks_most, len(self._zones))
+        self._told = int(state["told"])
+        self._minutes = {
+            int(minute): np.frombuffer(counts, np.int32).reshape(shape).copy()
+            for minute, counts in state["minutes"].items()
+        }
 
     def count(self, block: Positions) -> None:
         """Count a stretch of the positions table; rows of minutes already told are left out.

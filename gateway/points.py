@@ -7,10 +7,13 @@ minute. `shelf_residence` is a later issue.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from analytics.geometry import polygon_area
-from analytics.rows import Occupancy, Output, Transition
+from analytics.rows import Occupancy, Output, Transition, Visit
 from analytics.store import Store
 from gateway.gate import Gate
 from gateway.line_protocol import Point, encode_point, stamp_ns
@@ -60,20 +63,7 @@ class PointMaker:
             tags = {"zone": dwell.zone, "zone_kind": self._zone_kind.get(dwell.zone, "")}
             fields["visitor"] = self._visitor(dwell.tag)
             points.append(self._point("dwell", dwell.end_ns, dwell.dwell, tags, fields))
-        for visit in output.visits:
-            fields = {
-                name: getattr(visit, name)
-                for name in (
-                    *("visit_s", "zones", "path_length_m", "directness", "hesitations", "taps"),
-                    *("shelf_s", "picks", "returns", "path", "visit"),
-                )
-            }
-            history = histories[visit.visit]
-            fields["earlier_visits"] = history.earlier_visits
-            fields["days_since_last"] = history.days_since_last
-            fields["visitor"] = self._visitor(visit.tag)
-            tags = {"purpose": visit.purpose}
-            points.append(self._point("visit", visit.end_ns, visit.visit, tags, fields))
+        points += self.of_visits(output.visits, histories)
         visit_of = dict(output.shelf_visits)
         for event in output.shelf_events:
             if event.status == "final":
@@ -97,6 +87,63 @@ class PointMaker:
             points.append(self._point("queue", queue.t_ns, None, {"zone": queue.zone}, fields))
         return points
 
+    def of_visits(self, visits: Iterable[Visit], histories: Mapping[str, History]) -> list[Point]:
+        """Return the points of visits.
+
+        Parameters
+        ----------
+        visits : that have ended
+        histories : one for each of them, by its id
+        """
+        points = []
+        for visit in visits:
+            fields = {
+                name: getattr(visit, name)
+                for name in (
+                    *("visit_s", "zones", "path_length_m", "directness", "hesitations", "taps"),
+                    *("shelf_s", "picks", "returns", "path", "visit"),
+                )
+            }
+            history = histories[visit.visit]
+            fields["earlier_visits"] = history.earlier_visits
+            fields["days_since_last"] = history.days_since_last
+            fields["visitor"] = self._visitor(visit.tag)
+            tags = {"purpose": visit.purpose}
+            points.append(self._point("visit", visit.end_ns, visit.visit, tags, fields))
+        return points
+
+    def of_gone(self, gone: Output) -> list[bytes]:
+        """Return what erases the points of rows, one JSON object each.
+
+        It has `measurement`, `tags` and `t_ns`, and `void`: the line that takes all meaning
+        from the point on a server that cannot delete.
+
+        Parameters
+        ----------
+        gone : rows that are no longer true
+        """
+        nothing = dict.fromkeys(
+            (visit.visit for visit in gone.visits), History(earlier_visits=0, days_since_last=None)
+        )
+        erasures = []
+        for point in self.of_output(gone, nothing):
+            void = {
+                name: value if isinstance(value, str) or value is None else type(value)(0)
+                for name, value in point.fields.items()
+            }
+            line = encode_point(replace(point, fields=void))
+            erasures.append(
+                msgspec.json.encode(
+                    {
+                        "measurement": point.measurement,
+                        "tags": point.tags,
+                        "t_ns": point.t_ns,
+                        "void": (line or b"").decode(),
+                    }
+                )
+            )
+        return erasures
+
     def note_told(self, output: Output) -> None:
         """Take an output whose points were made before, in its place among the others.
 
@@ -105,6 +152,32 @@ class PointMaker:
         output : what the engine produced again
         """
         self._of_occupancy(output)
+
+    def state(self) -> dict[str, Any]:
+        """Return what is remembered between outputs, as plain data."""
+        return {
+            "taps": {minute: dict(counts) for minute, counts in self._taps.items()},
+            "changed": sorted(self._changed),
+            "hour_end_ns": self._hour_end_ns,
+            "peaks": self._peaks.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` returned.
+
+        Parameters
+        ----------
+        state : of the same store
+
+        Raises
+        ------
+        ValueError
+            It is of another store.
+        """
+        self._peaks.restore(state["peaks"])
+        self._taps = {int(minute): dict(counts) for minute, counts in state["taps"].items()}
+        self._changed = set(state["changed"])
+        self._hour_end_ns = state["hour_end_ns"]
 
     def count_taps(self, t_ns: Iterable[int], tap_points: Iterable[str]) -> None:
         """Count taps into their minutes.
@@ -155,8 +228,22 @@ class PointMaker:
         before_ns, self._hour_end_ns = self._hour_end_ns, end_ns
         if before_ns is None or end_ns <= before_ns:
             return []
+        first_ns = max(before_ns - 2 * HOUR_NS, end_ns - 24 * HOUR_NS)
+        return self.of_hours(first_ns, end_ns, transitions)
+
+    def of_hours(
+        self, from_ns: int, to_ns: int, transitions: Callable[[int, int], list[Transition]]
+    ) -> list[Point]:
+        """Return the transitions of the hours that have ended within a stretch of time.
+
+        Parameters
+        ----------
+        from_ns : [ns] in the first hour
+        to_ns : [ns] hours that end later are left out
+        transitions : as in `of_hour`
+        """
         points = []
-        for hour_ns in range(max(before_ns - 2 * HOUR_NS, end_ns - 24 * HOUR_NS), end_ns, HOUR_NS):
+        for hour_ns in range(from_ns // HOUR_NS * HOUR_NS, to_ns // HOUR_NS * HOUR_NS, HOUR_NS):
             for row in transitions(hour_ns, hour_ns + HOUR_NS):
                 tags = {"from_zone": row.from_zone, "to_zone": row.to_zone}
                 fields = {"count": row.count, "median_s": row.median_s, "p90_s": row.p90_s}

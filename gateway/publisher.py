@@ -2,9 +2,9 @@
 
 Rules of the file: an event leaves the queue when the broker has taken it; after an
 outage or a restart some go twice, with the same id. Nothing is held in memory beyond
-one portion. A portion is handed over in a thread and answered in another, and the loop
-hears of it once: the engine holds the interpreter for milliseconds at a time, and each
-change of threads waits for it.
+one portion. A portion is handed over and answered as a whole, and the loop hears of it
+once: the engine holds the interpreter for milliseconds at a time, and each change of
+threads waits for it.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ class EventPublisher:
         stopping : ends it
         """
         self._answers = _Answers(asyncio.get_running_loop())
-        self._subscriber.on_published = self._answers.note
+        self._subscriber.on_answers = self._answers.note
         while not stopping.is_set():
             self._wake.clear()
             more = self._subscriber.is_connected and await self._publish_portion(stopping)
@@ -62,23 +62,14 @@ class EventPublisher:
         rows = await asyncio.to_thread(self._results.next_events, 0, PORTION_MAX)
         if not rows:
             return False
-        answers = self._answers
-        answers.begin()
-        if not await asyncio.to_thread(self._hand_over, rows):
+        self._answers.begin()
+        mids = self._subscriber.send([(topic, payload) for _, topic, payload in rows])
+        if not mids:
             return False
+        self._answers.expect(mids)
         if not await self._is_answered(stopping):
             return False
         await asyncio.to_thread(self._results.events_sent, rows[-1][0])
-        return True
-
-    def _hand_over(self, rows: Sequence[tuple[int, str, bytes]]) -> bool:
-        """Publish all rows; return whether the client took them."""
-        for _, topic, payload in rows:
-            mid = self._subscriber.publish(topic, payload)
-            if not mid:
-                return False
-            self._answers.expect(mid)
-        self._answers.end()
         return True
 
     async def _is_answered(self, stopping: asyncio.Event) -> bool:
@@ -87,7 +78,7 @@ class EventPublisher:
             try:
                 await asyncio.wait_for(self._answers.all_came.wait(), _ANSWER_S)
             except TimeoutError:
-                if stopping.is_set():
+                if stopping.is_set() or not self._subscriber.is_connected:
                     return False
                 continue
             return True
@@ -100,44 +91,34 @@ class _Answers:
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._loop = loop
         self._lock = threading.Lock()
-        self._open: set[int] = set()
+        self._open: set[int] | None = None
         self._early: set[int] = set()
-        self._is_whole = False
         self.all_came = asyncio.Event()
 
     def begin(self) -> None:
         """Start a portion; in the loop."""
         with self._lock:
-            self._open.clear()
+            self._open = None
             self._early.clear()
-            self._is_whole = False
         self.all_came.clear()
 
-    def expect(self, mid: int) -> None:
-        """Wait for the answer to a message, which may have come already."""
+    def expect(self, mids: Sequence[int]) -> None:
+        """Wait for the answers to messages, some of which may have come already."""
         with self._lock:
-            if mid in self._early:
-                self._early.discard(mid)
-            else:
-                self._open.add(mid)
-
-    def end(self) -> None:
-        """Say that the portion is handed over."""
-        with self._lock:
-            self._is_whole = True
+            self._open = {*mids} - self._early
             self._tell_when_all_came()
 
-    def note(self, mid: int) -> None:
-        """Take an answer, perhaps to something else."""
+    def note(self, mids: Sequence[int]) -> None:
+        """Take answers, perhaps to an earlier portion."""
         with self._lock:
-            if mid in self._open:
-                self._open.discard(mid)
+            if self._open is None:
+                self._early.update(mids)
+            elif self._open:
+                self._open.difference_update(mids)
                 self._tell_when_all_came()
-            elif not self._is_whole:
-                self._early.add(mid)
 
     def _tell_when_all_came(self) -> None:
-        if self._open or not self._is_whole or self._loop is None:
+        if self._open or self._loop is None:
             return
         try:
             self._loop.call_soon_threadsafe(self.all_came.set)

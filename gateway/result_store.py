@@ -8,83 +8,48 @@ replay makes it again; that is why synchronous=NORMAL is enough here. Outgoing q
 are bounded: the oldest go first and are counted. Positions: the last hour, bounded.
 """
 
-import dataclasses
 import sqlite3
 import threading
-import types
-import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from analytics.rows import TABLES, Output
+from analytics.rows import Output
+from gateway.database import open_database
+from gateway.engine_room import Trail
 from gateway.events import Message
-from gateway.journal import open_database
-
-SCHEMA_VERSION = 1
-HOUR_NS = 3_600_000_000_000
-KEYS = {
-    "dwells": ("dwell",),
-    "visits": ("visit",),
-    "shelf_events": ("event",),
-    "shelf_stock": ("t_ns", "shelf", "gtin"),
-    "sensor_health": ("sensor", "since_ns"),
-    "occupancy": ("t_ns", "layer", "zone"),
-    "queues": ("t_ns", "zone"),
-    "occupancy_estimates": ("t_ns", "layer", "zone"),
-    "heat": ("t_ns", "floor", "x_m", "y_m"),
-    "receiver_health": ("receiver", "since_ns"),
-}
-TIME_COLUMN = {
-    "dwells": "start_ns",
-    "visits": "start_ns",
-    "sensor_health": "since_ns",
-    "receiver_health": "since_ns",
-}
-COLUMNS = {name: tuple(field.name for field in dataclasses.fields(TABLES[name])) for name in TABLES}
-_SQL_TYPES = {int: "INTEGER", float: "REAL", str: "TEXT"}
-_OTHER_TABLES = """
-DROP TABLE IF EXISTS positions;
-CREATE TABLE IF NOT EXISTS trail (
-    t_ns INTEGER NOT NULL, tag TEXT NOT NULL, zone INTEGER NOT NULL, floor TEXT NOT NULL,
-    x_m REAL NOT NULL, y_m REAL NOT NULL, PRIMARY KEY (t_ns, tag)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS steps (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, journal_id INTEGER NOT NULL,
-    watermark_ns INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS outgoing_events (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS outgoing_lines (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, line_count INTEGER NOT NULL, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS refused_lines (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, line BLOB NOT NULL, reason TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS dwells_by_visit ON dwells (visit, layer, start_ns);
-CREATE INDEX IF NOT EXISTS visits_by_tag ON visits (tag, start_ns);
-"""
+from gateway.result_tables import (
+    HOUR_NS,
+    KEYS,
+    SCHEMA_VERSION,
+    migrations,
+    tables_sql,
+    upsert_sql,
+    values_of,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """How far the engine was: the newest batch it had, and the watermark it closed up to."""
+    """How far the engine was: the newest batch it had, and the watermark it closed up to.
+
+    `id` is that of a recorded step, 0 before it is recorded.
+    """
 
     journal_id: int
     watermark_ns: int | None
+    id: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trail:
-    """Live positions of layer main, one element per row: for the heat map."""
+class Portion(NamedTuple):
+    """Queued lines: the id they reach to, joined, their number, and whether they erase."""
 
-    t_ns: Sequence[int]
-    tag: Sequence[str]
-    zone: Sequence[int]
-    floor: Sequence[str]
-    x_m: Sequence[float]
-    y_m: Sequence[float]
+    up_to_id: int
+    body: bytes
+    lines: int
+    is_erasure: bool
 
 
 class ResultStore:
@@ -103,56 +68,73 @@ class ResultStore:
         self._events_max = events_max
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
-        tables = "".join(_table_sql(name) for name in KEYS) + _OTHER_TABLES
-        self._db = open_database(path, tables, version=SCHEMA_VERSION, synchronous="NORMAL")
+        self.path = path
+        self._db = open_database(
+            path,
+            tables_sql(),
+            version=SCHEMA_VERSION,
+            synchronous="NORMAL",
+            migrations=migrations(),
+        )
         self._reader = open_database(path, "", version=SCHEMA_VERSION, synchronous="NORMAL")
         self._newest_position_ns = 0
+        self.events_also_to: Callable[[sqlite3.Connection, Sequence[Message], bool], None] = (
+            lambda _db, _events, _again: None
+        )
 
     def save(
         self,
         output: Output,
         step: Step,
         *,
+        closed_ns: int = 0,
         trail: Trail | None = None,
         lines: Sequence[bytes] = (),
         events: Sequence[Message] = (),
         pass_bys: int = 0,
-    ) -> None:
+        dirty_ns: int | None = None,
+    ) -> int:
         """Write everything that one step produced, in one transaction.
 
         Parameters
         ----------
         output : its tables; positions come in `trail`
         step : how far the engine was after it
+        closed_ns : [ns] up to where ticks are closed
         trail : live positions
         lines : line protocol for InfluxDB
         events : for the broker
         pass_bys : how many tags it found to have only passed by
+        dirty_ns : [ns] the earliest row that came too late and is to be recomputed
+
+        Returns
+        -------
+        int
+            The step's id; 0 when it closed nothing and is not recorded.
         """
-        written = 0
+        written = step_id = 0
         with self._transaction() as db:
             for name in KEYS:
                 rows = getattr(output, name)
                 if rows:
-                    db.executemany(_upsert_sql(name), [_values(row) for row in rows])
+                    db.executemany(upsert_sql(name), [values_of(row, closed_ns) for row in rows])
                     written += len(rows)
             if trail is not None and len(trail.t_ns):
                 self._save_trail(db, trail)
             self._queue_lines(db, lines)
-            if events:
-                db.executemany(
-                    "INSERT INTO outgoing_events (topic, payload) VALUES (?, ?)",
-                    [(event.topic, event.payload) for event in events],
-                )
-                self._bound(db, "outgoing_events", self._events_max, "events_dropped")
+            self.put_events(db, events)
             if step.watermark_ns is not None:
-                db.execute(
-                    "INSERT INTO steps (journal_id, watermark_ns) VALUES (?, ?)",
-                    (step.journal_id, step.watermark_ns),
+                cursor = db.execute(
+                    "INSERT INTO steps (journal_id, watermark_ns, pass_bys) VALUES (?, ?, ?)",
+                    (step.journal_id, step.watermark_ns, pass_bys),
                 )
-            _set_state(db, "journal_id", step.journal_id)
-            _add_state(db, "rows_written", written)
-            _add_state(db, "pass_bys", pass_bys)
+                step_id = int(cursor.lastrowid or 0)
+            set_state(db, "journal_id", step.journal_id)
+            if dirty_ns is not None:
+                set_state(db, "dirty_ns", dirty_ns)
+            add_state(db, "rows_written", written)
+            add_state(db, "pass_bys", pass_bys)
+        return step_id
 
     def queue(self, *, lines: Sequence[bytes] = (), events: Sequence[Message] = ()) -> None:
         """Queue lines and events that no step produced (agents' status and silences).
@@ -164,19 +146,43 @@ class ResultStore:
         """
         with self._transaction() as db:
             self._queue_lines(db, lines)
+            self.put_events(db, events)
+
+    def put_events(
+        self, db: sqlite3.Connection, events: Sequence[Message], *, again: bool = False
+    ) -> None:
+        """Queue events in a transaction, for the broker and whoever else wants them.
+
+        Parameters
+        ----------
+        db : as `transaction` or `attached` gave it
+        events : in their order
+        again : they may have been told otherwise before
+        """
+        if events:
             db.executemany(
                 "INSERT INTO outgoing_events (topic, payload) VALUES (?, ?)",
                 [(event.topic, event.payload) for event in events],
             )
+            self._bound(db, "outgoing_events", self._events_max, "events_dropped")
+            self.events_also_to(db, events, again)
 
-    def progress(self) -> tuple[int, list[Step]]:
-        """Return the newest journal id whose results are stored, and the steps kept."""
+    def progress(self, *, after_step: int = 0) -> tuple[int, list[Step]]:
+        """Return the newest journal id whose results are stored, and the steps kept.
+
+        Parameters
+        ----------
+        after_step : only the steps after the one with this id
+        """
         with self._write_lock:
             row = self._db.execute("SELECT value FROM state WHERE name='journal_id'").fetchone()
-            steps = self._db.execute("SELECT journal_id, watermark_ns FROM steps ORDER BY id")
+            steps = self._db.execute(
+                "SELECT id, journal_id, watermark_ns FROM steps WHERE id > ? ORDER BY id",
+                (after_step,),
+            )
             return (row[0] if row else 0), [
-                Step(journal_id=journal_id, watermark_ns=watermark_ns)
-                for journal_id, watermark_ns in steps.fetchall()
+                Step(id=step_id, journal_id=journal_id, watermark_ns=watermark_ns)
+                for step_id, journal_id, watermark_ns in steps.fetchall()
             ]
 
     def progress_id(self) -> int:
@@ -194,6 +200,44 @@ class ResultStore:
         """
         with self._transaction() as db:
             db.execute("DELETE FROM steps WHERE journal_id < ?", (before_journal_id,))
+
+    def state(self, name: str) -> int | None:
+        """Return one number of the state, None when it was never set.
+
+        Parameters
+        ----------
+        name : for example ``dirty_ns``
+        """
+        with self._write_lock:
+            row = self._db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+        return None if row is None else int(row[0])
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Give the writing connection for one transaction; for the modules of this room."""
+        with self._transaction() as db:
+            yield db
+
+    @contextmanager
+    def attached(self, other: Path) -> Iterator[sqlite3.Connection]:
+        """Give the writing connection with another file as schema ``made``, in a transaction.
+
+        Parameters
+        ----------
+        other : a results file that nobody else uses
+
+        Yields
+        ------
+        db : the transaction ends with the block
+        """
+        with self._write_lock:
+            self._db.execute("ATTACH ? AS made", (str(other),))
+            try:
+                with self._db:
+                    self._db.execute("BEGIN IMMEDIATE")
+                    yield self._db
+            finally:
+                self._db.execute("DETACH made")
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows of each table, of queued lines and events, and what was sent.
@@ -251,26 +295,26 @@ class ResultStore:
         """
         with self._transaction() as db:
             cursor = db.execute("DELETE FROM outgoing_events WHERE id <= ?", (up_to_id,))
-            _add_state(db, "events_published", cursor.rowcount)
+            add_state(db, "events_published", cursor.rowcount)
 
-    def next_lines(self, lines_max: int) -> tuple[int, bytes, int]:
-        """Return the oldest queued lines, joined: (id up to which, body, number of lines).
+    def next_lines(self, lines_max: int) -> Portion:
+        """Return the oldest queued lines, either all to be written or all to be erased.
 
         Parameters
         ----------
         lines_max : stop before more lines than this, but give at least one entry
         """
-        up_to_id, total = 0, 0
+        up_to_id, total, erases = 0, 0, False
         bodies: list[bytes] = []
         with self._write_lock:
-            for row_id, count, body in self._db.execute(
-                "SELECT id, line_count, body FROM outgoing_lines ORDER BY id LIMIT 4096"
+            for row_id, count, body, is_erasure in self._db.execute(
+                "SELECT id, line_count, body, is_erasure FROM outgoing_lines ORDER BY id LIMIT 4096"
             ):
-                if bodies and total + count > lines_max:
+                if bodies and (total + count > lines_max or bool(is_erasure) != erases):
                     break
-                up_to_id, total = row_id, total + count
+                up_to_id, total, erases = row_id, total + count, bool(is_erasure)
                 bodies.append(body)
-        return up_to_id, b"\n".join(bodies), total
+        return Portion(up_to_id, b"\n".join(bodies), total, erases)
 
     def lines_sent(self, up_to_id: int, written: int, refused: Sequence[tuple[bytes, str]]) -> None:
         """Forget lines that the database has taken or refused for good.
@@ -283,8 +327,8 @@ class ResultStore:
         """
         with self._transaction() as db:
             db.execute("DELETE FROM outgoing_lines WHERE id <= ?", (up_to_id,))
-            _add_state(db, "points_written", written)
-            _add_state(db, "points_refused", len(refused))
+            add_state(db, "points_written", written)
+            add_state(db, "points_refused", len(refused))
             db.executemany("INSERT INTO refused_lines (line, reason) VALUES (?, ?)", refused)
             db.execute(
                 "DELETE FROM refused_lines WHERE id <= (SELECT max(id) FROM refused_lines) - 1000"
@@ -330,7 +374,7 @@ class ResultStore:
                     "SELECT id, line_count FROM outgoing_lines ORDER BY id LIMIT 1"
                 ).fetchone()
                 db.execute("DELETE FROM outgoing_lines WHERE id = ?", (row_id,))
-                _add_state(db, "points_dropped", count)
+                add_state(db, "points_dropped", count)
                 total -= count
 
     def _bound(self, db: sqlite3.Connection, table: str, most: int, counter: str) -> None:
@@ -338,42 +382,19 @@ class ResultStore:
             f"DELETE FROM {table} WHERE id <= (SELECT max(id) FROM {table}) - ?",  # noqa: S608
             (most,),
         )
-        _add_state(db, counter, cursor.rowcount)
+        add_state(db, counter, cursor.rowcount)
 
 
-def _set_state(db: sqlite3.Connection, name: str, value: int) -> None:
+def set_state(db: sqlite3.Connection, name: str, value: int) -> None:
+    """Set one number of the state."""
     db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (name, value))
 
 
-def _add_state(db: sqlite3.Connection, name: str, more: int) -> None:
+def add_state(db: sqlite3.Connection, name: str, more: int) -> None:
+    """Add to one number of the state."""
     if more > 0:
         db.execute(
             "INSERT INTO state VALUES (?, ?) "
             "ON CONFLICT DO UPDATE SET value = value + excluded.value",
             (name, more),
         )
-
-
-def _values(row: Any) -> tuple[Any, ...]:  # noqa: ANN401
-    values = (getattr(row, field) for field in row.__dataclass_fields__)
-    return tuple(v.item() if isinstance(v, np.generic) else v for v in values)
-
-
-def _upsert_sql(table: str) -> str:
-    marks = ", ".join("?" * len(COLUMNS[table]))
-    return f"INSERT OR REPLACE INTO {table} VALUES ({marks})"  # noqa: S608
-
-
-def _table_sql(table: str) -> str:
-    columns = []
-    for name, kind in typing.get_type_hints(TABLES[table]).items():
-        parts = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-        sql_type = next(_SQL_TYPES[part] for part in parts if part in _SQL_TYPES)
-        may_be_null = types.NoneType in parts or sql_type == "REAL"  # SQLite stores NaN as NULL
-        columns.append(f"{name} {sql_type}{'' if may_be_null else ' NOT NULL'}")
-    key = ", ".join(KEYS[table])
-    time = TIME_COLUMN.get(table, "t_ns")
-    return (
-        f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(columns)}, PRIMARY KEY ({key}));\n"
-        f"CREATE INDEX IF NOT EXISTS {table}_by_time ON {table} ({time});\n"
-    )

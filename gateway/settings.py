@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from gateway.webhook_settings import WebhookSettings, check_webhooks, signing_key
 from ingest.broker import broker_address
 from ingest.config import ConfigError, read_config
 from ingest.identifiers import read_key_file
@@ -61,12 +62,33 @@ class InfluxSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class JournalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[journal]``: how long batches wait for the disk, and how many stay there."""
+    """``[journal]``: how long batches wait for the disk, and how many stay there.
+
+    `keep_h` [h] is how long they stay, also how far late rows reach back; `checkpoint_s` [s]
+    is how much of the journal a restart reads again at most; `late_quiet_s` [s] without
+    another late row begins a recomputation.
+    """
 
     commit_ms: PositiveInt = 250
+    keep_h: PositiveFloat = 24.0
+    checkpoint_s: PositiveFloat = 900.0
+    late_quiet_s: PositiveFloat = 5.0
     max_mb: PositiveInt = 512
     dead_letters_max: PositiveInt = 1000
     batch_max_kb: PositiveInt = 256
+
+
+class ArchiveSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[archive]``: raw rows as Parquet.
+
+    `keep_h` [h] is how long they stay; a part is written when it has `part_rows` rows, or
+    `part_s` [s] after its first batch.
+    """
+
+    enabled: bool = True
+    keep_h: PositiveFloat = 24.0
+    part_rows: Annotated[int, msgspec.Meta(gt=0, le=1_000_000)] = 100_000
+    part_s: PositiveFloat = 300.0
 
 
 class AlarmSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,7 +110,9 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     http: HttpSettings = HttpSettings()
     influxdb: InfluxSettings | None = None
     journal: JournalSettings = JournalSettings()
+    archive: ArchiveSettings = ArchiveSettings()
     alarms: AlarmSettings = AlarmSettings()
+    webhook: tuple[WebhookSettings, ...] = ()
 
     def key(self) -> bytes:
         """Return the pseudonym key.
@@ -154,6 +178,10 @@ def check_settings(settings: GatewaySettings) -> None:
     tls_context(settings.mqtt)
     if settings.influxdb is not None:
         _check_influx(settings.influxdb)
+    check_webhooks(settings.webhook)
+    for at, webhook in enumerate(settings.webhook):
+        subject = f"[[webhook]] number {at + 1} secret_file"
+        signing_key(read_secret(Path(webhook.secret_file), subject=subject), subject=subject)
 
 
 def tls_context(mqtt: MqttSettings) -> ssl.SSLContext | None:
@@ -266,6 +294,10 @@ def _absolute(raw: GatewaySettings, base: Path) -> GatewaySettings:
             inner = getattr(value, field.name)
             if isinstance(inner, msgspec.Struct):
                 changes[field.name] = table(inner)
+            elif isinstance(inner, tuple):
+                changes[field.name] = tuple(
+                    table(each) if isinstance(each, msgspec.Struct) else each for each in inner
+                )
             elif isinstance(inner, str) and (
                 field.name.endswith("_file") or field.name in ("store", "state_dir")
             ):

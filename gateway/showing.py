@@ -58,9 +58,15 @@ class Showing:
                 for name, value in sorted(totals.items())
                 if name.startswith("refused.")
             },
+            "set_aside": {
+                name.removeprefix("set_aside."): value
+                for name, value in sorted(totals.items())
+                if name.startswith("set_aside.")
+            },
             "lost": totals.get("lost", 0),
             "late": sum(driver.late.values()),
-            "dropped": dict(sorted(driver.dropped.items())),
+            "recomputations": counts.get("recomputations", 0),
+            "dropped": dict(sorted((driver.dropped + service.committer.dropped).items())),
             "unknown": dict(sorted(driver.unknown.items())),
             "events_published": counts.get("events_published", 0),
             "pass_bys": counts.get("pass_bys", 0),
@@ -82,11 +88,21 @@ class Showing:
             "bounces": self._visits.bounces,
             "engaged_visits": self._visits.engaged_visits,
             "people": service.picture.people,
-            "agents": service.agents.summary(),
+            "agents": self._agents(),
             "broker_connected": service.subscriber.is_connected,
             "influxdb": service.influx.server if service.influx is not None else None,
+            "webhooks": service.webhooks.summary(),
             "replaying": service.is_replaying,
         }
+
+    def _agents(self) -> dict[str, dict[str, Any]]:
+        """Return the agents' summary, with what is known of their clocks."""
+        agents, clocks = self._service.agents.summary(), self._service.clocks
+        if clocks is not None:
+            for name, agent in agents.items():
+                agent["clock_offset_ms"] = clocks.offset_ms(name)
+                agent["clock_drift_ppm"] = clocks.drift_ppm(name)
+        return agents
 
     def alarms(self) -> list[dict[str, Any]]:
         """Return what is wrong now, in the form of the matching events' data."""
@@ -94,6 +110,10 @@ class Showing:
         alarms: list[dict[str, Any]] = [
             {"type": "agent.silent", "subject": agent, "agent": agent, "since_ns": since_ns}
             for agent, since_ns in service.agents.silent()
+        ]
+        alarms += [
+            {"type": "agent.clock", "subject": agent, "agent": agent, "jumped_s": round(jump_s, 3)}
+            for agent, jump_s in (service.clocks.jumped() if service.clocks is not None else ())
         ]
         alarms += [
             {"type": "queue.long", "subject": zone, "zone": zone}
@@ -145,8 +165,10 @@ class Showing:
             counter("batches_duplicate_total", "Batches that came again.", counts["duplicates"]),
             by_label("batches_refused_total", "Malformed batches.", "reason", counts["refused"]),
             by_label("rows_dropped_total", "Rows not used.", "reason", counts["dropped"]),
+            by_label("rows_set_aside_total", "Rows not believed.", "reason", counts["set_aside"]),
             counter("rows_late_total", "Rows whose tick was closed.", counts["late"]),
             counter("rows_lost_total", "Rows that agents dropped.", counts["lost"]),
+            counter("recomputations_total", "Late rows put in place.", counts["recomputations"]),
             by_label("results_rows", "Rows stored by table.", "table", results, kind="gauge"),
             counter("points_written_total", "Points stored.", counts["points_written"]),
             counter("points_refused_total", "Points refused for good.", counts["points_refused"]),
@@ -168,6 +190,7 @@ class Showing:
                 {state: faults[state] for state in ("moved", "weak", "deaf")},
                 kind="gauge",
             ),
+            *service.webhooks.metrics(),
             gauge("people", "Tags present now.", service.picture.people),
             gauge("watchers", "Open live streams.", len(service.hub)),
             counter("live_dropped_total", "Messages dropped.", service.hub.messages_dropped),

@@ -8,16 +8,17 @@ stores everything again, by id.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analytics.rows import Output
 from gateway.commit import Accepted
-from gateway.driver import Driver, Taps
-from gateway.events import Event, EventFinder, Message, encode_event
+from gateway.driver import Driver
+from gateway.events import Event, EventFinder, Message, encode_events
 from gateway.flow import transitions_between
 from gateway.journal import Journal
 from gateway.points import HOUR_NS, PointMaker, encode_points
 from gateway.result_store import ResultStore, Step
+from gateway.taps import Taps
 from gateway.visit_history import histories
 from ingest.columns import DecodedBatch
 
@@ -61,12 +62,28 @@ class Stepper:
         self._finder = finder
         self._points = points
         self._results = results
+        self._last = Step(journal_id=0, watermark_ns=None)
         self._journal_id = 0
 
     @property
     def journal_id(self) -> int:
         """The newest batch that the engine has seen."""
         return self._journal_id
+
+    @property
+    def last_step(self) -> Step | None:
+        """The last recorded step if nothing was fed since: a checkpoint may be made of it."""
+        last = self._last
+        return last if last.id and last.journal_id == self._journal_id else None
+
+    def go_on_from(self, step: Step) -> None:
+        """Go on where a recorded step ended; the driver is there already.
+
+        Parameters
+        ----------
+        step : recorded
+        """
+        self._last, self._journal_id = step, step.journal_id
 
     def step(self, batches: Sequence[Accepted], now_ns: int) -> StepResult:
         """Feed batches, close the ticks that are due, store what came of it.
@@ -82,12 +99,9 @@ class Stepper:
         StepResult
             It is stored.
         """
-        taps = []
-        for accepted in batches:
-            found = self.driver.feed(accepted.batch, accepted.received_ns)
-            self._journal_id = accepted.journal_id
-            if found is not None:
-                taps.append(found)
+        taps = self.driver.feed_all((a.batch, a.received_ns) for a in batches)
+        if batches:
+            self._journal_id = batches[-1].journal_id
         due_ns = self.driver.due_ns(now_ns)
         passed_by = self.driver.pass_bys
         output = Output() if due_ns is None else self.driver.advance(due_ns)
@@ -113,7 +127,7 @@ class Stepper:
             for tap in self.driver.taps_of(accepted.batch, accepted.received_ns)
         ]
         if events:
-            self._results.queue(events=[encode_event(event, self._store_id) for event in events])
+            self._results.queue(events=encode_events(events, self._store_id))
         return events
 
     def finish(self) -> StepResult:
@@ -136,7 +150,9 @@ class Stepper:
         now_ns: Callable[[], int],
         stopping: Callable[[], bool],
     ) -> int:
-        """Rebuild the engine from the journal; return how many batches were read.
+        """Bring the engine to the journal's end; return how many batches were read.
+
+        It begins after the step it was told to go on from, else at the journal's beginning.
 
         Parameters
         ----------
@@ -146,7 +162,7 @@ class Stepper:
         now_ns : this machine's clock, for batches that no step had seen
         stopping : ends the replay early
         """
-        stored_id, steps = self._results.progress()
+        stored_id, steps = self._results.progress(after_step=self._last.id)
         self._results.forget_steps(journal.first_id())
         read = 0
         for step in steps:
@@ -155,6 +171,7 @@ class Stepper:
             read += self._feed_again(journal, decode, min(step.journal_id, up_to_id))
             if step.watermark_ns is not None and step.journal_id <= up_to_id:
                 self._forget(self.driver.advance(step.watermark_ns))
+                self._last = step
         read += self._feed_again(journal, decode, min(stored_id, up_to_id))
         while not stopping():
             rows = journal.read(self._journal_id, up_to_id, REPLAY_CHUNK)
@@ -208,7 +225,7 @@ class Stepper:
     ) -> StepResult:
         """Store an output; `complete_ns` [ns] says where event time is if not where ticks are."""
         events = self._finder.find(output)
-        messages = [encode_event(event, self._store_id) for event in events]
+        messages = encode_events(events, self._store_id)
         lines = self._lines(
             output, taps, self.driver.closed_ns if complete_ns is None else complete_ns
         )
@@ -225,15 +242,19 @@ class Stepper:
         messages: list[Message],
         pass_bys: int,
     ) -> None:
-        self._results.save(
+        step = Step(journal_id=self._journal_id, watermark_ns=due_ns)
+        step_id = self._results.save(
             output,
-            Step(journal_id=self._journal_id, watermark_ns=due_ns),
+            step,
+            closed_ns=self.driver.closed_ns or 0,
             trail=self.driver.trail(output),
             lines=lines,
             events=messages,
             pass_bys=pass_bys,
+            dirty_ns=self.driver.dirty_ns,
         )
         if due_ns is not None:
+            self._last = replace(step, id=step_id)
             self._queue_hours(due_ns)
 
     def _queue_hours(self, complete_ns: int) -> None:

@@ -9,38 +9,24 @@ an earlier connection is not sent, because packet identifiers are reused.
 """
 
 import logging
-import queue
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
+from gateway.fast_client import OWN_MIDS, FastClient, Message
+from gateway.inbox import Arrived, Inbox
 from ingest.broker import BrokerAddress
 
 _LOG = logging.getLogger(__name__)
 INBOX_MAX = 2048
 IN_FLIGHT_MAX = 500
 PUBLISH_QUEUE_MAX = 20_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrived:
-    """A message as it came; `connection` counts connections, for `acknowledge`."""
-
-    topic: str
-    payload: bytes
-    received_ns: int
-    mid: int
-    qos: int
-    connection: int
-    is_retained: bool = False
+SEND_MAX = 1000
 
 
 class Subscriber:
@@ -68,20 +54,19 @@ class Subscriber:
         password: str | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.inbox: queue.Queue[Arrived] = queue.Queue(INBOX_MAX)
+        self.inbox = Inbox(INBOX_MAX)
         self.arrived_count = 0
         self.outage_count = 0
-        self.on_published: Callable[[int], None] = lambda _mid: None
+        self.on_answers: Callable[[Sequence[int]], None] = lambda _mids: None
         self._address = address
         self._filters = [(topic, 1) for topic in filters]
         self._now_ns = now_ns
         self._connection = 0
+        self._next_mid = OWN_MIDS.start
         self._connected = threading.Event()
         self._stopping = threading.Event()
         self._told_down = False
-        self._client = mqtt.Client(
-            CallbackAPIVersion.VERSION2, client_id, clean_session=False, manual_ack=True
-        )
+        self._client = FastClient(client_id)
         self._client.max_inflight_messages_set(IN_FLIGHT_MAX)
         self._client.max_queued_messages_set(PUBLISH_QUEUE_MAX)
         self._client.reconnect_delay_set(1, 30)
@@ -92,9 +77,9 @@ class Subscriber:
         self._client.on_connect = self._on_connect
         self._client.on_connect_fail = self._on_connect_fail
         self._client.on_disconnect = self._on_disconnect
-        self._client.on_message = self._on_message
-        self._client.on_publish = self._on_publish
-        self._client.on_socket_open = _send_at_once
+        self._client.on_messages = self._on_messages
+        self._client.on_answers = self._on_answers
+        self._client.on_socket_open = self._on_socket_open
 
     @property
     def is_connected(self) -> bool:
@@ -116,15 +101,16 @@ class Subscriber:
             left_open.close()
         self._connected.clear()
 
-    def acknowledge(self, arrived: Arrived) -> None:
-        """Tell the broker that a message is stored.
+    def acknowledge(self, stored: Sequence[Arrived]) -> None:
+        """Tell the broker that messages are stored.
 
         Parameters
         ----------
-        arrived : as it came from `inbox`
+        stored : as they came from `inbox`
         """
-        if arrived.connection == self._connection and arrived.qos:
-            self._client.ack(arrived.mid, arrived.qos)
+        self._client.acknowledge(
+            [a.mid for a in stored if a.connection == self._connection and a.qos]
+        )
 
     def publish(self, topic: str, payload: bytes, *, qos: int = 1) -> int:
         """Publish a message, never retained.
@@ -143,6 +129,27 @@ class Subscriber:
             return 0
         info = self._client.publish(topic, payload, qos=qos)
         return info.mid if info.rc in (mqtt.MQTT_ERR_SUCCESS, mqtt.MQTT_ERR_NO_CONN) else 0
+
+    def send(self, messages: Sequence[tuple[str, bytes]]) -> list[int]:
+        """Publish messages with QoS 1, once; `on_answers` is told which the broker has taken.
+
+        Parameters
+        ----------
+        messages : topic and payload of each, at most `SEND_MAX`
+
+        Returns
+        -------
+        mids : the packets' identifiers, another one for each and none of the last call's;
+            empty when the broker is away
+        """
+        if not self._connected.is_set():
+            return []
+        if self._next_mid + len(messages) > OWN_MIDS.stop:
+            self._next_mid = OWN_MIDS.start
+        first = self._next_mid
+        self._next_mid += len(messages)
+        self._client.send(messages, first)
+        return list(range(first, first + len(messages)))
 
     def _on_connect(
         self,
@@ -188,77 +195,33 @@ class Subscriber:
                 what,
             )
 
-    def _on_message(
-        self,
-        _client: mqtt.Client,
-        _userdata: Any,  # noqa: ANN401
-        message: mqtt.MQTTMessage,
-    ) -> None:
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
-            topic = ""
-        arrived = Arrived(
-            topic=topic,
-            payload=bytes(message.payload),
-            received_ns=self._now_ns(),
-            mid=message.mid,
-            qos=message.qos,
-            connection=self._connection,
-            is_retained=message.retain,
-        )
-        self.arrived_count += 1
-        while not self._stopping.is_set():
-            try:
-                self.inbox.put(arrived, timeout=0.2)
-            except queue.Full:
-                continue
-            return
+    def _on_messages(self, messages: Sequence[Message]) -> None:
+        received_ns, connection = self._now_ns(), self._connection
+        arrived = [
+            Arrived(
+                topic=message.topic.decode("utf-8", "replace"),
+                payload=message.payload,
+                received_ns=received_ns,
+                mid=message.mid,
+                qos=message.qos,
+                connection=connection,
+                is_retained=message.is_retained,
+            )
+            for message in messages
+        ]
+        self.arrived_count += len(arrived)
+        self.inbox.put(arrived, is_stopping=self._stopping.is_set)
 
-    def _on_publish(
-        self,
-        _client: mqtt.Client,
-        _userdata: Any,  # noqa: ANN401
-        mid: int,
-        _reason: ReasonCode,
-        _properties: Any,  # noqa: ANN401
-    ) -> None:
-        self.on_published(mid)
+    def _on_socket_open(self, _client: mqtt.Client, _userdata: Any, sock: Any) -> None:  # noqa: ANN401
+        self._client.forget_unread()
+        _send_at_once(sock)
+
+    def _on_answers(self, mids: Sequence[int]) -> None:
+        self.on_answers(mids)
 
 
-def _send_at_once(_client: mqtt.Client, _userdata: Any, sock: Any) -> None:  # noqa: ANN401
+def _send_at_once(sock: Any) -> None:  # noqa: ANN401
     """Switch Nagle's algorithm off: with delayed acknowledgements it costs 40 ms a message."""
     plain = getattr(sock, "socket", sock)
     if isinstance(plain, socket.socket) and plain.family in (socket.AF_INET, socket.AF_INET6):
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def next_group(
-    inbox: "queue.Queue[Arrived]",
-    *,
-    wait_s: float,
-    group_s: float,
-    group_max: int,
-    is_urgent: Callable[[Arrived], bool],
-) -> list[Arrived]:
-    """Take the messages of one group commit from the inbox.
-
-    Parameters
-    ----------
-    inbox : the subscriber's
-    wait_s : [s] longest wait for the first message; then the group is empty
-    group_s : [s] longest wait for more after the first
-    group_max : a group this large is complete
-    is_urgent : tells which messages end the group at once (taps)
-    """
-    try:
-        group = [inbox.get(timeout=wait_s)]
-    except queue.Empty:
-        return []
-    until = time.monotonic() + group_s
-    while len(group) < group_max and not is_urgent(group[-1]):
-        try:
-            group.append(inbox.get(timeout=max(0.0, until - time.monotonic())))
-        except queue.Empty:
-            break
-    return group

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analytics.rows import Visit
-from gateway.result_store import ResultStore
+from gateway.result_tables import Reads
 
 _DAY_NS = 86_400_000_000_000
 
@@ -21,7 +21,7 @@ class History:
     days_since_last: float | None
 
 
-def histories(results: ResultStore, visits: Sequence[Visit]) -> dict[str, History]:
+def histories(results: Reads, visits: Sequence[Visit]) -> dict[str, History]:
     """Return the history of each visit, by its id.
 
     Parameters
@@ -35,7 +35,7 @@ def histories(results: ResultStore, visits: Sequence[Visit]) -> dict[str, Histor
     return {visit.visit: _history(results, visit, of_tag[visit.tag]) for visit in visits}
 
 
-def _history(results: ResultStore, visit: Visit, new: dict[str, Visit]) -> History:
+def _history(results: Reads, visit: Visit, new: dict[str, Visit]) -> History:
     """Return the history of one visit; `new` are those of its tag that may not be stored."""
     marks = ", ".join("?" * len(new))
     ((count, last_ns),) = results.query(

@@ -3,8 +3,8 @@
 Rules of the file: standard library and msgspec only, because the edge agent writes
 batches without numpy; reading them is `ingest.columns`. Columns travel as typed
 little-endian bytes in MessagePack and as plain lists in JSON (measured in the
-reference: 12.4 B a reading against 25.3 B at 256 readings). Two fields extend the
-contract and may be absent: `first_seq` and `complete_ns`.
+reference: 12.4 B a reading against 25.3 B at 256 readings). What extends the contract may be
+absent: the fields `first_seq` and `complete_ns`, the column `proof` of taps.
 """
 
 import math
@@ -31,6 +31,11 @@ REQUIRED_COLUMNS: dict[Kind, tuple[str, ...]] = {
 }
 OPTIONAL_COLUMNS: dict[Kind, tuple[str, ...]] = {
     "ble": (),
+    "tap": ("proof",),
+    "sample": ("mass_g", "range_mm"),
+}
+ONE_OF_COLUMNS: dict[Kind, tuple[str, ...]] = {
+    "ble": (),
     "tap": (),
     "sample": ("mass_g", "range_mm"),
 }
@@ -42,7 +47,7 @@ BatchReason = Literal[
     "schema",  # `schema` is missing or is not one we know
     "shape",  # a field is missing or of the wrong type
     "zstd",  # the wrapper's data is not zstd
-    "name",  # store, agent, boot, receiver, tap point or sensor breaks the grammar
+    "name",  # store, agent, boot, receiver, tap point, sensor or proof breaks the grammar
     "tag",  # a tag is neither a pseudonym nor a raw tag
     "identity",  # a raw tag where only pseudonyms may come
     "kind",  # not ble, tap or sample
@@ -85,7 +90,8 @@ Numbers = list[float | None] | TypedColumn
 class Columns(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The rows of a batch, one column a field; `None` = the batch has no such column.
 
-    An absent number in a row is `None` or NaN.
+    An absent number in a row is `None` or NaN. `proof` is an extension: the name of the
+    cryptographic scheme by which a tap proved itself, "" = none.
     """
 
     t_ns: list[int] | TypedColumn | None = None
@@ -96,6 +102,7 @@ class Columns(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rssi_dbm: Numbers | None = None
     mass_g: Numbers | None = None
     range_mm: Numbers | None = None
+    proof: Strings | None = None
 
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=INT64_MAX)]
@@ -167,6 +174,7 @@ def encode_batch(batch: Batch, *, as_json: bool = False) -> bytes:
         rssi_dbm=_pack_rssi(c.rssi_dbm),
         mass_g=_pack_numbers(c.mass_g),
         range_mm=_pack_numbers(c.range_mm),
+        proof=_pack_strings(c.proof),
     )
     return _MSGPACK.encode(msgspec.structs.replace(batch, columns=packed))
 

@@ -8,6 +8,7 @@ malformed: its row is dropped and counted by the caller (`possible_rssi`).
 
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from ingest.batch import (
     DTYPES,
     INT64_MAX,
+    ONE_OF_COLUMNS,
     OPTIONAL_COLUMNS,
     PAYLOAD_BYTES_MAX,
     REQUIRED_COLUMNS,
@@ -35,7 +37,7 @@ from ingest.batch import (
     TypedColumn,
     ZstdBatch,
 )
-from ingest.identifiers import is_name, is_pseudonym, is_tag
+from ingest.identifiers import are_pseudonyms, is_name, is_pseudonym, is_tag
 
 # A batch of 256 KiB of the densest allowed rows inflates to less than this; what
 # inflates to more is an attack.
@@ -60,11 +62,12 @@ class Coded:
 
     Attributes
     ----------
-    values : distinct strings, each checked against its grammar
+    values : distinct strings, each checked against its grammar; made when they are asked for
+        where `ingest.packed_tags` holds them
     codes : shape (rows,), int32, 0 <= code < len(values)
     """
 
-    values: tuple[str, ...]
+    values: Sequence[str]
     codes: NDArray[np.int32]
 
 
@@ -78,9 +81,11 @@ class DecodedBatch:
     rssi_dbm : shape (rows,), float64 [dBm], rounded to 0.1 dB, NaN where the sender had none
     mass_g : shape (rows,), float64 [g], NaN where the row has none
     range_mm : shape (rows,), float64 [mm], NaN where the row has none
+    proof : schemes by which taps proved themselves, "" = none; None = no tap did
     dropped : rows the outbox had to drop, for which this empty batch stands
     first_seq : lowest seq of this boot and kind that the sender still held
     complete_ns : [ns] no later batch of this agent holds earlier rows; 0 = not said
+    oldest_ns : [ns] time of the earliest row, None = see `first_ns`
     """
 
     store: str
@@ -101,6 +106,15 @@ class DecodedBatch:
     rssi_dbm: NDArray[np.float64] | None = None
     mass_g: NDArray[np.float64] | None = None
     range_mm: NDArray[np.float64] | None = None
+    proof: Coded | None = None
+    oldest_ns: int | None = None
+
+    @property
+    def first_ns(self) -> int:
+        """Time of the earliest row [ns], 0 when there is none."""
+        if self.oldest_ns is not None:
+            return self.oldest_ns
+        return int(self.t_ns.min()) if len(self.t_ns) else 0
 
     @property
     def rows(self) -> int:
@@ -207,7 +221,8 @@ def _check(wire: Batch, identity: str) -> DecodedBatch:
     there = {name for name in Columns.__struct_fields__ if getattr(wire.columns, name) is not None}
     if there - {*required, *optional}:
         raise BatchError("columns", "a column of another kind")
-    complete = there.issuperset(required) and (not optional or not there.isdisjoint(optional))
+    one_of = ONE_OF_COLUMNS[wire.kind]
+    complete = there.issuperset(required) and (not one_of or not there.isdisjoint(one_of))
     if not complete and (there or not wire.dropped):
         raise BatchError("columns", f"kind {wire.kind} needs {', '.join(required)}")
     t_ns = _times(wire.columns.t_ns)
@@ -215,7 +230,7 @@ def _check(wire: Batch, identity: str) -> DecodedBatch:
         raise BatchError("dropped", "rows in a batch that stands for dropped ones")
     names = {
         name: _strings(getattr(wire.columns, name), len(t_ns))
-        for name in ("receiver", "tap_point", "sensor", "tag")
+        for name in ("receiver", "tap_point", "sensor", "tag", "proof")
     }
     for name, column in names.items():
         if column is not None:
@@ -235,6 +250,7 @@ def _check(wire: Batch, identity: str) -> DecodedBatch:
         first_seq=min(wire.first_seq, wire.seq),
         complete_ns=wire.complete_ns,
         t_ns=t_ns,
+        oldest_ns=int(t_ns.min()) if len(t_ns) else None,
         rssi_dbm=rssi_dbm,
         mass_g=_floats(wire.columns.mass_g, len(t_ns)),
         range_mm=_floats(wire.columns.range_mm, len(t_ns)),
@@ -308,11 +324,13 @@ def _codes(column: TypedColumn | list[int]) -> NDArray[np.generic]:
         raise BatchError("codes", "a code without a value") from None
 
 
-def _check_values(values: tuple[str, ...], column: str, identity: str) -> None:
+def _check_values(values: Sequence[str], column: str, identity: str) -> None:
+    if column == "proof":
+        values = tuple(value for value in values if value)
     if column != "tag":
         if not all(map(is_name, values)):
             raise BatchError("name", column)
-    elif not all(map(is_pseudonym, values)):
+    elif not are_pseudonyms(values):
         if not all(v.isascii() and (is_pseudonym(v) or is_tag(v)) for v in values):
             raise BatchError("tag")
         if identity != "raw":

@@ -38,7 +38,7 @@ EXTENSIONS = (".csv", ".csv.gz", ".jsonl", ".parquet")
 _TEXT = {
     "receiver", "tag", "tap_point", "sensor", "zone", "shelf", "gtin", "kind", "stage", "layer",
     "zone_state", "dwell", "visit", "path", "purpose", "from_zone", "to_zone", "event", "status",
-    "state", "reason", "floor",
+    "state", "reason", "floor", "proof",
 }  # fmt: skip
 _TIMES = {"t_ns", "start_ns", "end_ns", "since_ns"}
 _HEADER_BYTES = 65536

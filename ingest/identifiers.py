@@ -7,12 +7,15 @@ that comes from outside passes here before it is used in a topic, a path or a ke
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ingest.config import ConfigError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 PSEUDONYM = re.compile(r"p_[a-z2-7]{16}")
+PSEUDONYM_LENGTH = 18
+_PSEUDONYMS = re.compile(r"(?:p_[a-z2-7]{16})*")
 _TAG = re.compile(
     r"ble:[0-9a-f]{12}"
     r"|ibeacon:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}-[0-9]{1,5}-[0-9]{1,5}"
@@ -35,6 +38,26 @@ def is_name(text: str) -> bool:
 def is_pseudonym(text: str) -> bool:
     """Tell whether a text is a pseudonym: ``p_`` and 16 lower-case base32 characters."""
     return PSEUDONYM.fullmatch(text) is not None
+
+
+def are_pseudonyms(texts: Sequence[str]) -> bool:
+    """Tell whether all texts are pseudonyms; several times faster than one by one.
+
+    Parameters
+    ----------
+    texts : any
+
+    Examples
+    --------
+    >>> are_pseudonyms(["p_abcdefghijklmnop", "p_qrstuvwxyz234567"])
+    True
+    >>> are_pseudonyms(["p_abcdefghijklmno", "pp_qrstuvwxyz234567"])
+    False
+    """
+    # Of texts of the right length each must begin where the pattern begins again.
+    return {*map(len, texts)} <= {PSEUDONYM_LENGTH} and (
+        _PSEUDONYMS.fullmatch("".join(texts)) is not None
+    )
 
 
 def is_tag(text: str) -> bool:

@@ -19,9 +19,11 @@ from analytics.levels import HIGH_TENTHS, LOW_TENTHS
 from analytics.radio_map import SurveyPoints, reduce_survey
 from analytics.shelf import RANGE_LIMIT_MM
 from analytics.store import Store
+from firmware_profiles.decoders.nfc import is_random_tag
 from ingest.config import ConfigError, shown
 from ingest.files import BAD_TIME, read_columns_counting
 from ingest.identifiers import is_pseudonym, is_tag, pseudonym
+from ingest.proofs import PROOFS, UNPROVEN
 
 UNKNOWN_MOST = 20
 """So many unknown names are reported one by one; further ones in one sum."""
@@ -79,7 +81,7 @@ class Names:
         if known is not None:
             return known
         found = -1
-        if is_tag(text) or is_pseudonym(text):
+        if (is_tag(text) and not is_random_tag(text)) or is_pseudonym(text):
             name = pseudonym(text, self.key)
             found = self._ids.setdefault(name, len(self.values))
             if found == len(self.values):
@@ -140,13 +142,23 @@ def read_readings(
 def read_taps(
     path: Path, store: Store, names: Names, dropped: Dropped
 ) -> tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.int32]]:
-    """Read a taps file; as `read_readings`, returns t_ns, tap_point, tag."""
-    columns, broken = read_columns_counting(path, required=("t_ns", "tap_point", "tag"))
+    """Read a taps file; as `read_readings`, returns t_ns, tap_point, tag.
+
+    The optional column `proof` names the scheme by which a tap proved itself; at a tap point
+    where people pay a tap without one is refused.
+    """
+    columns, broken = read_columns_counting(
+        path, required=("t_ns", "tap_point", "tag"), optional=("proof",)
+    )
     rows = _Rows(len(columns["t_ns"]), dropped, broken)
     point = rows.known(columns["tap_point"], [p.id for p in store.tap_points], "tap point")
     rows.refuse(columns["t_ns"] == BAD_TIME, "unreadable time")
     tag = _tag_ids(columns["tag"], names)
     rows.refuse(tag < 0, "not a tag or pseudonym")
+    is_proven = np.isin(columns.get("proof", np.full(len(tag), "", object)), sorted(PROOFS))
+    # One element more stands for unknown tap points, whose index is -1.
+    pays = np.array([*(p.role == "payment" for p in store.tap_points), False])[point]
+    rows.refuse(pays & ~is_proven, UNPROVEN)
     return columns["t_ns"][rows.keep], point[rows.keep], tag[rows.keep]
 
 

@@ -10,6 +10,7 @@ Sources: BlueZ 5 ``doc/org.bluez.{Adapter,Device,AdvertisementMonitorManager}.rs
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from dbus_fast import Message, MessageType, Variant
@@ -22,6 +23,7 @@ from simulators.bluez_properties import device_properties, monitor_hears
 DEVICE = "org.bluez.Device1"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 OBJECTS = "org.freedesktop.DBus.ObjectManager"
+_BUS_ENDED = (OSError, EOFError)
 _ROUND_TRIP_EVERY = 20  # dbus-fast's writer fails on a full socket: wait for the bus at times
 
 
@@ -87,7 +89,8 @@ class BluezStandIn:
                 known.clear()
         if bus is not None:
             bus.disconnect()
-            await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
+            with suppress(*_BUS_ENDED):
+                await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
 
     async def advertise(
         self, adapter: str, address: str, rssi_dbm: int, data: bytes, *, kind: str = "public"
@@ -104,10 +107,12 @@ class BluezStandIn:
 
         Returns
         -------
-        heard : false when the adapter is away, off, deaf or not scanning
+        heard : false when the adapter is away, off, deaf or not scanning, or the bus has ended
         """
         radio = self.adapters.get(adapter)
-        if self._bus is None or radio is None or not radio.powered or radio.cure is not None:
+        if self._bus is None or not self._bus.connected:
+            return False
+        if radio is None or not radio.powered or radio.cure is not None:
             return False
         structures = ad_structures(data) or []
         if not radio.scans and not any(
@@ -213,21 +218,23 @@ class BluezStandIn:
     def _signal(
         self, path: str, interface: str, member: str, signature: str, body: list[Any]
     ) -> None:
-        if self._bus is not None:
+        if self._bus is not None and self._bus.connected:
             self._sent += 1
-            self._bus.send(Message.new_signal(path, interface, member, signature, body))
+            with suppress(*_BUS_ENDED):
+                self._bus.send(Message.new_signal(path, interface, member, signature, body))
 
     async def _breathe(self) -> None:
         if self._bus is not None and self._sent >= _ROUND_TRIP_EVERY:
             self._sent = 0
-            await self._bus.call(
-                Message(
-                    destination="org.freedesktop.DBus",
-                    path="/org/freedesktop/DBus",
-                    interface="org.freedesktop.DBus",
-                    member="GetId",
+            with suppress(*_BUS_ENDED):
+                await self._bus.call(
+                    Message(
+                        destination="org.freedesktop.DBus",
+                        path="/org/freedesktop/DBus",
+                        interface="org.freedesktop.DBus",
+                        member="GetId",
+                    )
                 )
-            )
 
     def _handle(self, message: Message) -> Message | bool | None:
         if message.message_type is MessageType.SIGNAL and message.member == "NameOwnerChanged":

@@ -33,7 +33,8 @@ class Adapter:
     @property
     def address(self) -> str:
         """Its own address."""
-        return f"00:1A:7D:DA:71:{int(self.name[3:]):02X}"
+        high, low = divmod(int(self.name[3:]), 256)
+        return f"00:1A:7D:DA:{0x71 + high:02X}:{low:02X}"
 
     @property
     def path(self) -> str:

@@ -1,4 +1,4 @@
-"""Play a virtual store with ground truth, into files or live over MQTT.
+"""Play a virtual store with ground truth: into files, over MQTT, or on virtual devices.
 
 Rules of the file: everything wrong is said before anything starts; results go to
 stdout, progress and remarks to stderr.
@@ -10,6 +10,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from simulators.survey import take_survey
 from simulators.world import simulate
 
 DEMO_STORE = Path(__file__).parent / "stores" / "demo.toml"
+FOLDER = Path("fanous-hardware")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,11 +45,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speed",
         type=positive,
-        help="event seconds per wall second with --mqtt (default 1); files are written at once",
+        help="event seconds per wall second with --mqtt or --serial (default 1); files are "
+        "written at once",
     )
     parser.add_argument("--out", type=Path, help="write a recording into this directory")
     parser.add_argument("--mqtt", metavar="URL", help="publish to mqtt://host:port")
-    parser.add_argument("--key-file", type=Path, help="the store's pseudonym key, with --mqtt")
+    parser.add_argument(
+        "--serial",
+        action="store_true",
+        help="virtual devices for real agents: pseudo-terminals, and BlueZ on a private D-Bus; "
+        "--mqtt then is the agents' broker, --out gets the truth",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=FOLDER,
+        help=f"of the ports and the agents' files with --serial (default: {FOLDER})",
+    )
+    parser.add_argument("--key-file", type=Path, help="the store's pseudonym key, not with files")
     parser.add_argument("--format", choices=["csv", "parquet"], default="csv", help="of the files")
     parser.add_argument("--force", action="store_true", help="overwrite an old recording")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -72,9 +87,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.scenario is None:
         raise ConfigError("expected a scenario; fanous simulate --list names them")
-    if (args.out is None) == (args.mqtt is None):
-        raise ConfigError("expected either --out DIR or --mqtt URL, and not both")
     scenario = find_scenario(args.scenario)
+    if args.serial:
+        return _to_devices(args, scenario)
+    if (args.out is None) == (args.mqtt is None):
+        raise ConfigError("expected either --out DIR or --mqtt URL, and not both, or --serial")
     return _to_files(args, scenario) if args.mqtt is None else _to_mqtt(args, scenario)
 
 
@@ -184,6 +201,28 @@ def _to_mqtt(args: argparse.Namespace, scenario: Scenario) -> int:
         steps, broker, store_id=store.id, agents=routes.agents, speed=args.speed or 1.0, say=say
     )
     return report(asyncio.run(playing), as_json=args.json)
+
+
+def _to_devices(args: argparse.Namespace, scenario: Scenario) -> int:
+    # Who writes files needs no devices.
+    from simulators.hardware_command import check_serial, play_serial
+
+    check_serial(args)
+    source = args.store or DEMO_STORE
+    store = read_store(source)
+    minutes = args.minutes or scenario.minutes
+    if args.out is not None:
+        prepare(args.out, force=args.force)
+        copy_store(source, args.out)
+
+    def simulated(start_ns: int) -> Iterator[Chunk]:
+        return simulate(scenario, store, args.seed, minutes, args.shoppers, start_ns=start_ns)
+
+    code, played = play_serial(args, store, simulated, say)
+    if args.out is not None:
+        write_recording(played, store, args.out, file_format=args.format)
+        say(f"{args.out}: the recording with its truth")
+    return code
 
 
 class _Progress:

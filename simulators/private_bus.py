@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,6 +35,31 @@ _END_S = 5.0
 def find_daemon() -> str | None:
     """Return the path of dbus-daemon, None when the machine has none."""
     return shutil.which("dbus-daemon") or shutil.which("dbus-daemon", path="/usr/bin")
+
+
+def open_bus(say: Callable[[str], None], *, instead: str) -> "PrivateBus | None":
+    """Start a private D-Bus, or say why there is none.
+
+    Parameters
+    ----------
+    say : told the reason
+    instead : what is done then
+
+    Returns
+    -------
+    bus : None = there is none
+    """
+    if find_daemon() is None:
+        say(f"no dbus-daemon on this machine (apt-get install dbus): {instead}")
+        return None
+    if find_spec("dbus_fast") is None or find_spec("bleak") is None:
+        say(f"bleak or dbus-fast is not installed (fanous[edge]): {instead}")
+        return None
+    try:
+        return PrivateBus()
+    except ConnectionError:
+        say(f"dbus-daemon does not start: {instead}")
+        return None
 
 
 class PrivateBus:

@@ -2,14 +2,15 @@
 
 Rules of the file: what a file holds is told by its columns; rows that are impossible
 or unknown to the store are dropped and counted by reason, as everywhere (contract
-section 3); the rows of all files are merged in order of time.
+section 3); the rows of all files are merged in order of time, an archive's day by day.
 """
 
 import argparse
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ingest.broker import broker_address
 from ingest.config import ConfigError
 from ingest.files import BAD_TIME, read_columns
 from ingest.identifiers import is_name, is_pseudonym, is_tag
+from ingest.recorded import Recorded, find_recorded
 from ingest.store_file import read_store
 from simulators.command import positive, report, say
 from simulators.publisher import play, pseudonymiser
@@ -29,7 +31,7 @@ from simulators.routing import Routes, Rows, Step, find_routes, sample_columns, 
 
 STEP_NS = 1_000_000_000
 RSSI_DBM = (-120.0, 20.0)
-_COLUMNS = ("receiver", "tap_point", "sensor", "tag", "rssi_dbm", "mass_g", "range_mm")
+_COLUMNS = ("receiver", "tap_point", "sensor", "tag", "rssi_dbm", "mass_g", "range_mm", "proof")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser : of this verb
     """
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="readings, taps or shelf samples"
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="readings, taps or shelf samples; or a directory: a recording, a gateway's archive "
+        "of one store or of one day",
     )
     parser.add_argument("--store", type=Path, required=True, help="store file")
     parser.add_argument("--mqtt", metavar="URL", required=True, help="mqtt://host:port")
@@ -84,18 +91,95 @@ def run(args: argparse.Namespace) -> int:
     routes = find_routes(store, agent=args.agent)
     dropped: Counter[str] = Counter()
     pseudonym_of = pseudonymiser(store.id, args.key_file, say)
-    tables = [read_table(path, store, routes, pseudonym_of, dropped) for path in args.files]
-    for reason, count in sorted(dropped.items()):
-        say(f"{count} rows dropped: {reason}")
+    portions = find_portions(args.files)
+    unreadable: list[ConfigError] = []
+
+    def steps() -> Iterator[Step]:
+        for number, files in enumerate(portions, start=1):
+            if len(portions) > 1:
+                say(f"day {number} of {len(portions)}: {len(files)} files")
+            try:
+                tables = [read_table(path, store, routes, pseudonym_of, dropped) for path in files]
+            except ConfigError as error:
+                unreadable.append(error)
+                return
+            for reason, count in sorted(dropped.items()):
+                say(f"{count} rows dropped: {reason}")
+            dropped.clear()
+            yield from merged_steps(joined(tables), routes)
+
+    first = next(played := steps(), None)
+    if first is None and unreadable:
+        raise unreadable[0]  # nothing was sent
     playing = play(
-        merged_steps(tables, routes),
+        played if first is None else chain([first], played),
         broker,
         store_id=store.id,
         agents=routes.agents,
         speed=args.speed,
         say=say,
     )
-    return report(asyncio.run(playing), as_json=args.json)
+    code = report(asyncio.run(playing), as_json=args.json)
+    for error in unreadable:
+        say(f"stopped early: {error}")
+    return 1 if unreadable else code
+
+
+def find_portions(paths: Sequence[Path]) -> list[list[Path]]:
+    """Return the files to be played in portions, one after the other in time.
+
+    An archive is played day by day, so that only one day is in memory; everything else is
+    merged and is one portion.
+
+    Parameters
+    ----------
+    paths : files and directories
+
+    Raises
+    ------
+    ConfigError
+        A directory cannot be read or holds no such files.
+    """
+    of_day: dict[str, list[Path]] = {}
+    for path in paths:
+        parts = find_recorded(path) if path.is_dir() else [Recorded(readings=(path,))]
+        for part in parts:
+            of_day.setdefault(part.day, []).extend(part.files)
+    if "" in of_day:
+        return [[path for files in of_day.values() for path in files]]
+    return [files for _, files in sorted(of_day.items())]
+
+
+def joined(tables: Sequence[Table]) -> list[Table]:
+    """Return one table for each kind of rows and set of columns.
+
+    Parameters
+    ----------
+    tables : each in order of time
+    """
+    if any("proof" in table.columns for table in tables):
+        tables = [_with_proof(table) if table.kind == "tap" else table for table in tables]
+    alike: dict[tuple[str, ...], list[Table]] = {}
+    for table in tables:
+        alike.setdefault((table.kind, *sorted(table.columns)), []).append(table)
+    return [_merged(same) if len(same) > 1 else same[0] for same in alike.values()]
+
+
+def _with_proof(table: Table) -> Table:
+    nothing = np.full(len(table.agent), "", object)
+    return replace(table, columns={"proof": nothing, **table.columns})
+
+
+def _merged(tables: Sequence[Table]) -> Table:
+    order = np.argsort(np.concatenate([t.columns["t_ns"] for t in tables]), kind="stable")
+    return Table(
+        kind=tables[0].kind,
+        agent=np.concatenate([table.agent for table in tables])[order],
+        columns={
+            name: np.concatenate([table.columns[name] for table in tables])[order]
+            for name in tables[0].columns
+        },
+    )
 
 
 def read_table(
@@ -236,15 +320,15 @@ def _taps(
     code = _coded(columns["tap_point"], [p.id for p in store.tap_points], "tap point", good)
     tags = _tags(columns["tag"], pseudonym_of, good)
     rows = good.rows()
-    return Table(
-        kind="tap",
-        agent=routes.tap_point[code[rows]],
-        columns={
-            "t_ns": columns["t_ns"][rows],
-            "tap_point": columns["tap_point"][rows],
-            "tag": tags[rows],
-        },
-    )
+    kept = {
+        "t_ns": columns["t_ns"][rows],
+        "tap_point": columns["tap_point"][rows],
+        "tag": tags[rows],
+    }
+    if "proof" in columns and (columns["proof"] != "").any():
+        # What was proven where the tap was made; the gateway believes known schemes only.
+        kept["proof"] = columns["proof"][rows]
+    return Table(kind="tap", agent=routes.tap_point[code[rows]], columns=kept)
 
 
 def _samples(columns: dict[str, NDArray[Any]], store: Store, routes: Routes, good: _Good) -> Table:

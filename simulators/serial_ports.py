@@ -9,6 +9,7 @@ the devices that only answer (Modbus, PN532); it ends with the ports.
 import errno
 import os
 import pty
+import select
 import threading
 import tty
 from collections.abc import Callable, Mapping
@@ -76,6 +77,15 @@ class PseudoPort:
                     raise
         self.lost_bytes += len(data) - sent
         return sent == len(data)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody has the port open."""
+        if self._master is None:
+            return False
+        poll = select.poll()
+        poll.register(self._master, 0)
+        return not any(event & select.POLLHUP for _, event in poll.poll(0))
 
     def receive(self) -> bytes:
         """Return what was sent to the device, without waiting."""
@@ -188,8 +198,7 @@ class SerialPorts:
         self._answering: dict[str, Answering] = {}
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._serve, name="serial-ports", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         """Return the ports."""
@@ -215,6 +224,11 @@ class SerialPorts:
             port = self._ports[name] = PseudoPort(self._folder / name)
             if device is not None:
                 self._answering[name] = device
+                if self._thread is None:
+                    self._thread = threading.Thread(
+                        target=self._serve, name="serial-ports", daemon=True
+                    )
+                    self._thread.start()
         return port
 
     def tap(self, name: str, profile: str, tag: str) -> bool:
@@ -252,7 +266,8 @@ class SerialPorts:
     def close(self) -> None:
         """Unplug everything and end the thread."""
         self._stop.set()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         for port in self._ports.values():
             port.unplug()
 

@@ -1,10 +1,10 @@
 """A source of Bluetooth adverts: one adapter through BlueZ, by bleak.
 
 Rules of the file: what hears a packet only puts it into a queue of bounded size (the
-oldest is dropped and counted). Who is not allowed is dropped before that. A tag comes
-from the advert itself, from an address that lasts, or from the key of an enrolled phone;
-no other address ever becomes one. A silence is answered in steps by the watchdog, which
-never acts as root: the last step asks for a new bluetoothd in the health and the log.
+oldest is dropped and counted). Who is not allowed is dropped before that, but for the
+shelf sensors of the table. What an advert is to the shop, `adverts` says. A silence is
+answered in steps by the watchdog, which never acts as root: the last step asks for a new
+bluetoothd in the health and the log.
 """
 
 import asyncio
@@ -13,21 +13,24 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+from edge.keys import read_keys
 from edge.measurement import Emit, Measurement, Reading
+from edge.sources.adverts import Adverts, Ear, Heard
 from edge.sources.ble_adverts import (
-    AdvertReader,
+    LASTING,
     AllowList,
     Packet,
+    advert_of,
     packet_of,
     passive_patterns,
 )
 from edge.sources.ble_irks import Irks, read_irks
 from edge.sources.ble_settings import BleSettings, read_ble_settings
 from edge.sources.ble_watchdog import CHECKS, STEPS, Step, Watchdog
-from edge.sources.source import SourceUnavailable
-from firmware_profiles.registry import load_registry
+from edge.sources.source import SourceUnavailable, Surroundings, TableSource
+from firmware_profiles.registry import Registry, load_registry
 
 if TYPE_CHECKING:
     from bleak.backends.device import BLEDevice
@@ -43,7 +46,7 @@ _STEPS = (*STEPS, "power_refused", "adapter_lost")
 log = logging.getLogger("fanous.edge.ble")
 
 
-class BleSource:
+class BleSource(TableSource):
     """Hears adverts on one adapter.
 
     Parameters
@@ -52,11 +55,12 @@ class BleSource:
     now_ns : [ns] the agent's clock
     clock_s : [s] a clock that only goes forward
     poll_s : [s] between two looks of the watchdog; None = as `watchdog_s` needs
+    registry : the profiles; None = those of the program
 
     Raises
     ------
     ConfigError
-        `irk_file` cannot be used.
+        `irk_file` or `keys_file` cannot be used.
     """
 
     def __init__(
@@ -66,21 +70,28 @@ class BleSource:
         now_ns: Callable[[], int],
         clock_s: Callable[[], float] = time.monotonic,
         poll_s: float | None = None,
+        registry: Registry | None = None,
     ) -> None:
         self.name = settings.name
         self.counts: Counter[str] = Counter()
-        self.dropped: Counter[str] = Counter()
         self._settings, self._now_ns, self._clock_s = settings, now_ns, clock_s
         self._poll_s = settings.watchdog_s / CHECKS if poll_s is None else poll_s
-        registry = load_registry()
-        keys = {} if settings.irk_file is None else read_irks(Path(settings.irk_file))
-        cached_max = settings.adverts_cached_max
-        self._reader = AdvertReader(
-            registry, Irks(keys, cached_max=cached_max), cached_max=cached_max
+        registry = load_registry() if registry is None else registry
+        irks = {} if settings.irk_file is None else read_irks(Path(settings.irk_file))
+        keys = {} if settings.keys_file is None else read_keys(Path(settings.keys_file))
+        self._irks = Irks(irks, cached_max=settings.adverts_cached_max)
+        self._adverts = Adverts(
+            registry,
+            sensors=settings.sensor,
+            keys=keys,
+            tap_hold_off_s=settings.tap_hold_off_s,
+            cached_max=settings.adverts_cached_max,
         )
+        self.dropped = self._adverts.dropped
+        self._ear = Ear(settings.receiver, settings.tap_point, settings.tap_rssi_min_dbm)
         self._allow = AllowList(settings.allow)
         self._patterns = (
-            passive_patterns(registry, with_phones=bool(keys))
+            passive_patterns(registry, with_phones=bool(irks))
             if settings.mode == "passive"
             else None
         )
@@ -93,29 +104,16 @@ class BleSource:
         self._why: str | None = None
 
     @classmethod
-    def from_table(
-        cls, table: Mapping[str, Any], *, subject: str, base: Path, now_ns: Callable[[], int]
-    ) -> "BleSource":
-        """Make the source from its table.
+    def read(cls, table: Mapping[str, Any], around: Surroundings) -> Self:
+        """Make the source.
 
         Parameters
         ----------
         table : as `BleSettings`
-        subject : which table, for messages
-        base : the folder that `irk_file` is relative to
-        now_ns : [ns] the agent's clock
-
-        Returns
-        -------
-        source : not yet running
-
-        Raises
-        ------
-        ConfigError
-            A key or the file of keys is wrong, or bleak is not installed.
+        around : the files of keys are relative to its folder
         """
-        settings = read_ble_settings(table, subject=subject, base=base)
-        return cls(settings, now_ns=now_ns)
+        settings = read_ble_settings(table, subject=around.subject, base=around.base)
+        return cls(settings, now_ns=around.now_ns, registry=around.profiles())
 
     async def run(self, emit: Emit) -> None:
         """Hear until cancelled.
@@ -163,6 +161,7 @@ class BleSource:
             "radio": "silent" if is_deaf and self._why is None else self._state,
             "packets": self.counts["packets"],
             "readings": self.counts["readings"],
+            **self._adverts.health(),
             "queue": len(self._queue),
             "dropped": dict(self.dropped),
             "phantoms": radio.phantoms if radio else 0,
@@ -212,7 +211,7 @@ class BleSource:
             except TimeoutError:
                 raise SourceUnavailable(why) from None
 
-    def _hear(self, device: "BLEDevice", advert: "AdvertisementData") -> None:
+    def _hear(self, device: "BLEDevice", advert: "AdvertisementData", is_fresh: bool) -> None:
         now_s = self._clock_s()
         if advert.rssi in _NO_RSSI:
             self.dropped["no_rssi"] += 1
@@ -220,8 +219,10 @@ class BleSource:
         self.counts["packets"] += 1
         if self._watchdog.hear(now_s, advert.platform_data[0]):
             self._recover()
-        packet = packet_of(device.address, advert, t_ns=self._now_ns(), heard_s=now_s)
-        if not self._allow.allows_all and not self._allow.admits(packet):
+        packet = packet_of(
+            device.address, advert, t_ns=self._now_ns(), heard_s=now_s, is_fresh=is_fresh
+        )
+        if not self._allow.allows_all and not self._is_allowed(packet):
             self.dropped["not_allowed"] += 1
             return
         if len(self._queue) >= self._settings.queue_max:
@@ -230,32 +231,49 @@ class BleSource:
         self._queue.append(packet)
         self._some.set()
 
+    def _is_allowed(self, packet: Packet) -> bool:
+        return self._allow.admits(packet) or self._adverts.is_sensor(packet.address.lower())
+
     async def _hand_over(self, emit: Emit) -> None:
         queue = self._queue
         while True:
             if not queue:
                 self._some.clear()
                 await self._some.wait()
-            await emit(self._readings(min(_CHUNK, len(queue))))
+            await emit(self._measured(min(_CHUNK, len(queue))))
             await asyncio.sleep(0)
 
-    def _readings(self, count: int) -> list[Measurement]:
-        receiver, site_beacon = self._settings.receiver, self._settings.site_beacon
-        readings: list[Measurement] = []
+    def _measured(self, count: int) -> list[Measurement]:
+        site_beacon = self._settings.site_beacon
+        measured: list[Measurement] = []
         for _ in range(count):
             packet = self._queue.popleft()
-            tag = self._reader.tag(packet)
-            if tag is None:
-                self.dropped["no_tag"] += 1
-            elif tag == site_beacon:
-                # It belongs to the shop: it is no visitor.
-                self.counts["site_beacon"] += 1
-                if self._watchdog.hear_beacon(packet.heard_s):
-                    self._recover()
-            else:
-                readings.append(Reading(packet.t_ns, receiver, tag, float(packet.rssi_dbm)))
-        self.counts["readings"] += len(readings)
-        return readings
+            for found in self._adverts.measured(self._heard(packet), self._ear):
+                if isinstance(found, Reading):
+                    if found.tag == site_beacon:
+                        # It belongs to the shop: it is no visitor.
+                        self.counts["site_beacon"] += 1
+                        if self._watchdog.hear_beacon(packet.heard_s):
+                            self._recover()
+                        continue
+                    self.counts["readings"] += 1
+                measured.append(found)
+        return measured
+
+    def _heard(self, packet: Packet) -> Heard:
+        name = None
+        if packet.kind == "resolvable_private" and self._irks.count:
+            name = self._irks.tag_of(bytes.fromhex(packet.address.replace(":", "")))
+        return Heard(
+            packet.t_ns,
+            round(packet.heard_s * 1e9),
+            float(packet.rssi_dbm),
+            advert_of(packet),
+            packet.address.lower(),
+            packet.kind in LASTING,
+            name,
+            packet.is_fresh,
+        )
 
     async def _watch(self, radio: "Radio") -> None:
         control = radio.control

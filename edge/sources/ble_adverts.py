@@ -1,4 +1,4 @@
-"""From what bleak says of an advert back to its bytes, and from these to a tag.
+"""From what bleak says of an advert back to its bytes.
 
 Rules of the file: the AD structures are rebuilt so that the profiles see what a radio
 sees. BlueZ does not keep, so these cannot be rebuilt: the order of the structures (here:
@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import msgspec
 
-from edge.sources.ble_irks import Irks
 from firmware_profiles.advert import FLAGS, MANUFACTURER, SERVICE_DATA16, address_kind
-from firmware_profiles.decoded import Rejected
 from firmware_profiles.registry import Registry
 
 if TYPE_CHECKING:
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 AddressKind = Literal[
     "public", "random_static", "resolvable_private", "non_resolvable_private", "reserved"
 ]
-_LASTING = {"public", "random_static"}
+LASTING = {"public", "random_static"}
 _BASE_UUID = "-0000-1000-8000-00805f9b34fb"
 _SERVICES16, _SERVICES32, _SERVICES128, _NAME, _TX_POWER = 0x03, 0x05, 0x07, 0x09, 0x0A
 _SERVICE_DATA32, _SERVICE_DATA128 = 0x20, 0x21
@@ -53,6 +51,7 @@ class Packet(NamedTuple):
     name: str | None
     tx_power_dbm: int | None
     flags: bytes
+    is_fresh: bool = True
 
 
 class AllowSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,46 +96,14 @@ class AllowList:
         )
 
 
-class AdvertReader:
-    """Finds the tag that an advert stands for.
-
-    Parameters
-    ----------
-    registry : the profiles
-    irks : of enrolled phones
-    cached_max : adverts whose tag is remembered
-    """
-
-    def __init__(self, registry: Registry, irks: Irks, *, cached_max: int) -> None:
-        self._registry, self._irks = registry, irks
-        self._decoded = lru_cache(maxsize=cached_max)(self._decode)
-
-    def tag(self, packet: Packet) -> str | None:
-        """Return the tag of a packet.
-
-        Parameters
-        ----------
-        packet : as heard
-
-        Returns
-        -------
-        tag : the name of an enrolled phone, else what a profile says; None = nobody's
-        """
-        if packet.kind == "resolvable_private" and self._irks.count:
-            named = self._irks.tag_of(bytes.fromhex(packet.address.replace(":", "")))
-            if named is not None:
-                return named
-        address = packet.address if packet.kind in _LASTING else None
-        return self._decoded(advert_of(packet), address)
-
-    def _decode(self, data: bytes, address: str | None) -> str | None:
-        found = self._registry.decode_advert(data, address=address)
-        if isinstance(found, Rejected):
-            return None
-        return next((e.tag or found.tag for e in found.emits if e.kind == "reading"), None)
-
-
-def packet_of(address: str, advert: "AdvertisementData", *, t_ns: int, heard_s: float) -> Packet:
+def packet_of(
+    address: str,
+    advert: "AdvertisementData",
+    *,
+    t_ns: int,
+    heard_s: float,
+    is_fresh: bool = True,
+) -> Packet:
     """Take from bleak's record what is needed, and let go of the rest.
 
     Parameters
@@ -145,6 +112,7 @@ def packet_of(address: str, advert: "AdvertisementData", *, t_ns: int, heard_s: 
     advert : with BlueZ's properties of the device in its `platform_data`
     t_ns : [ns] when, on the agent's clock
     heard_s : [s] when, on a clock that only goes forward
+    is_fresh : whether the data came with this packet
     """
     properties = advert.platform_data[1]
     return Packet(
@@ -159,6 +127,7 @@ def packet_of(address: str, advert: "AdvertisementData", *, t_ns: int, heard_s: 
         advert.local_name,
         advert.tx_power,
         bytes(properties.get("AdvertisingFlags", b"")),
+        is_fresh,
     )
 
 

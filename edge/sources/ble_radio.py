@@ -30,10 +30,12 @@ from edge.sources.source import SourceUnavailable
 
 _DEVICE = "org.bluez.Device1"
 _START_S, _STOP_S = 10.0, 1.0
-_PACKET = {"RSSI", "ManufacturerData", "ServiceData"}
+_DATA = {"ManufacturerData", "ServiceData"}
+_PACKET = {"RSSI", *_DATA}
 _USERS_OWN = ("Paired", "Bonded", "Trusted", "Connected")
 _FORGET_MAX = 4096
-Hear = Callable[[BLEDevice, AdvertisementData], None]
+Hear = Callable[[BLEDevice, AdvertisementData, bool], None]
+"""Takes a packet, and whether its data came with it or are those of an earlier one."""
 log = logging.getLogger("fanous.edge.ble")
 
 
@@ -154,7 +156,7 @@ class Radio:
 
     def _called(self, device: BLEDevice, advert: AdvertisementData) -> None:
         if self._watched is None:
-            self._hear(device, advert)
+            self._hear(device, advert, True)
         else:
             self._pending = (device, advert)
 
@@ -174,7 +176,8 @@ class Radio:
         if _PACKET.isdisjoint(changed):
             self.phantoms += 1
         else:
-            self._hear(device, _of_this_packet(advert, changed))
+            is_fresh = not _DATA.isdisjoint(changed)
+            self._hear(device, _of_this_packet(advert, changed), is_fresh)
 
     def _remember(self, path: str, properties: Mapping[str, object]) -> None:
         if any(properties.get(key) for key in _USERS_OWN):

@@ -17,11 +17,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, Self
 
 import msgspec
 
 from edge.measurement import Emit, Measurement, Reading, Sample, Tap
+from edge.sources.source import Surroundings, TableSource
 from ingest.config import ConfigError, to_struct
 
 _CHUNK = 512
@@ -46,7 +47,7 @@ class ReplaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     retime: bool = False
 
 
-class ReplaySource:
+class ReplaySource(TableSource):
     """Plays files back.
 
     Parameters
@@ -76,34 +77,21 @@ class ReplaySource:
         self.dropped: Counter[str] = Counter()
 
     @classmethod
-    def from_table(
-        cls, table: Mapping[str, Any], *, subject: str, base: Path, now_ns: Callable[[], int]
-    ) -> "ReplaySource":
-        """Make the source from its table.
+    def read(cls, table: Mapping[str, Any], around: Surroundings) -> Self:
+        """Make the source.
 
         Parameters
         ----------
         table : as `ReplaySettings`
-        subject : which table, for messages
-        base : the folder that the files are relative to
-        now_ns : [ns] the agent's clock
-
-        Returns
-        -------
-        source : not yet running
-
-        Raises
-        ------
-        ConfigError
-            A key or a file is wrong.
+        around : the files are relative to its folder
         """
-        settings = to_struct(table, ReplaySettings, subject=subject)
+        settings = to_struct(table, ReplaySettings, subject=around.subject)
         paths = {
-            kind: str(base / path)
+            kind: str(around.base / path)
             for kind in _COLUMNS
             if (path := getattr(settings, kind)) is not None
         }
-        return cls(msgspec.structs.replace(settings, **paths), now_ns=now_ns)
+        return cls(msgspec.structs.replace(settings, **paths), now_ns=around.now_ns)
 
     async def run(self, emit: Emit) -> None:
         """Play everything once.
@@ -157,7 +145,8 @@ def _measurement(row: Row, kind: str) -> Measurement | str:
         if kind == "readings":
             return Reading(t_ns, str(row["receiver"]), str(row["tag"]), float(row["rssi_dbm"]))
         if kind == "taps":
-            return Tap(t_ns, str(row["tap_point"]), str(row["tag"]))
+            proof = str(row.get("proof") or "") or None
+            return Tap(t_ns, str(row["tap_point"]), str(row["tag"]), proof)
         return Sample(t_ns, str(row["sensor"]), _number(row, "mass_g"), _number(row, "range_mm"))
     except (KeyError, ValueError, TypeError, OverflowError):
         return "value"

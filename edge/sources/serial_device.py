@@ -2,8 +2,9 @@
 
 Rules of the file: no input or output, time is an argument. A stranger's bytes give a
 measurement or a count, never an exception. One presentation of a card is one tap, by the
-hold-off of its profile, on a clock that is never stepped. Memory is bounded by one frame
-and the hold-off's table.
+hold-off of its profile, on a clock that is never stepped. A message that proves itself is a
+tap only when its counter is on the disk (`serial_proofs`), a counter that did not rise is
+counted as replayed. Memory is bounded by one frame and the hold-off's table.
 """
 
 from collections import Counter
@@ -12,11 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge.measurement import Measurement, Sample, Tap
+from edge.sources.serial_proofs import Claim
 from edge.sources.serial_settings import SerialPortSettings, has_channels
+from edge.tap_counters import card_digest
 from firmware_profiles.calibration import compile_calibration
 from firmware_profiles.compile import Profile
+from firmware_profiles.crypto import proof_of
 from firmware_profiles.decoded import Decoded, Fields, Rejected
 from firmware_profiles.decoded import Emit as ProfileEmit
+from firmware_profiles.decoders.ntag424 import file_key
 from firmware_profiles.dedupe import Deduper
 from firmware_profiles.emits import compile_emits
 
@@ -44,10 +49,18 @@ class SerialDevice:
     port : checked settings
     profile : of the device
     garbage_s : [s] so long without a good frame, but with bytes, is garbage
+    keys : of cards that prove themselves, by name
+    claim : takes the messages of such cards; without it they are refused
     """
 
     def __init__(
-        self, port: SerialPortSettings, profile: Profile, *, garbage_s: float = 10.0
+        self,
+        port: SerialPortSettings,
+        profile: Profile,
+        *,
+        garbage_s: float = 10.0,
+        keys: Mapping[str, bytes] | None = None,
+        claim: Callable[[Claim], None] | None = None,
     ) -> None:
         self._port = port
         self._profile = profile
@@ -61,7 +74,11 @@ class SerialDevice:
         self._deduper = Deduper(_HOLD_OFF_TAGS)
         self._target: int | None = None
         self._is_answer: Callable[[Fields], bool] = lambda _fields: True
-        self._stream = profile.stream({})
+        self._options: Mapping[str, Any] = {} if keys is None else {"keys": keys}
+        self._proves = proof_of(table) is not None
+        self._claim = claim
+        self._shown: tuple[bytes, int] | None = None
+        self._stream = profile.stream(self._options)
         self._garbage_s = garbage_s
         self._window_s = 0.0
         self._window: Counter[str] = Counter()
@@ -79,7 +96,7 @@ class SerialDevice:
         ----------
         now_s : [s] a steady clock
         """
-        self._stream = self._profile.stream({})
+        self._stream = self._profile.stream(self._options)
         self._window_s = now_s
         self._window.clear()
         self.is_garbage = False
@@ -185,11 +202,41 @@ class SerialDevice:
             emits = self._make_emits(fields, None)
         if not emits:
             return []
-        rule = self._profile.dedupe
-        if not self._deduper.admits(message, rule, int(now_s * 1e9), sender=self._port.label):
-            self.counts["held_off"] += 1
+        measurements = [m for emit in emits if (m := _placed(emit, place, t_ns)) is not None]
+        if self._proves:
+            self._ask(message, measurements, now_s)
             return []
-        return [m for emit in emits if (m := _placed(emit, place, t_ns)) is not None]
+        return self._held_off(message, measurements, now_s)
+
+    def _held_off(
+        self, message: Decoded, measurements: list[Measurement], now_s: float
+    ) -> list[Measurement]:
+        rule = self._profile.dedupe
+        if self._deduper.admits(message, rule, int(now_s * 1e9), sender=self._port.label):
+            return measurements
+        self.counts["held_off"] += 1
+        return []
+
+    def _ask(self, message: Decoded, measurements: list[Measurement], now_s: float) -> None:
+        """Have the counter of a verified message remembered; what is new comes by the claim."""
+        if self._claim is None:
+            self.rejected["replayed"] += 1
+            return
+        uid_hex, counter = message.fields["uid_hex"], message.fields["read_counter"]
+        card = card_digest(bytes.fromhex(uid_hex), file_key(self._options, uid_hex))
+
+        def settle(is_new: bool) -> list[Measurement]:
+            # A reader may type the address of a card that stays there again and again.
+            if is_new or (card, counter) == self._shown:
+                taken = self._held_off(message, measurements, now_s)
+                if is_new:
+                    self._shown = (card, counter)
+                if is_new or not taken:
+                    return taken
+            self.rejected["replayed"] += 1
+            return []
+
+        self._claim(Claim(card, counter, settle))
 
     def _place_of(self, fields: Fields) -> int | None:
         if self._target is not None:
@@ -227,7 +274,7 @@ def _places(port: SerialPortSettings) -> dict[int | None, Place]:
 
 def _placed(emit: ProfileEmit, place: Place, t_ns: int) -> Measurement | None:
     if emit.kind == "tap" and place.tap_point is not None and emit.tag is not None:
-        return Tap(t_ns, place.tap_point, emit.tag)
+        return Tap(t_ns, place.tap_point, emit.tag, emit.proof)
     if emit.kind == "sample" and place.sensor is not None:
         mass_g = emit.mass_g
         if mass_g is not None and place.tare_g:

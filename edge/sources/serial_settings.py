@@ -3,7 +3,8 @@
 Rules of the file: touches no hardware. Rates, and whether a device gives taps or samples,
 come from its profile; a table that contradicts it is refused in one sentence, because a
 wrong rate shows itself only as noise. Raw counts without a calibration are refused too:
-nothing could be made of them.
+nothing could be made of them. A port where people pay takes only devices whose messages
+prove themselves: a number that a card says can be said by anything.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,10 +15,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from firmware_profiles.compile import Profile
+from firmware_profiles.crypto import proof_of
 from ingest.config import ConfigError, nearest, to_struct
 from ingest.identifiers import is_name
 
 PositiveInt = Annotated[int, msgspec.Meta(gt=0)]
+Role = Literal[
+    "entry", "exit", "shelf", "info", "fitting", "checkout", "payment", "consent", "optout"
+]
 _CHANNEL = "channel"
 """The field by which a bridge says which of its load cells a value is of."""
 
@@ -56,6 +61,8 @@ class SerialPortSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     parity: Literal["none", "even", "odd"] = "none"
     stop_bits: Literal[1, 2] = 1
     tap_point: str | None = None
+    role: Role | None = None
+    keys_file: str | None = None
     sensor: str | None = None
     counts_per_g: float | None = None
     tare_g: float = 0.0
@@ -87,6 +94,7 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     name: str = "serial"
     queue_max: Annotated[int, msgspec.Meta(ge=10)] = 10_000
     garbage_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    counters_file: str | None = None
     port: tuple[SerialPortSettings, ...] = ()
 
 
@@ -122,8 +130,14 @@ def read_serial(
                 f"{where}: expected the profile of a serial device, got {port.profile!r}"
             )
         _check_place(port, profile, where)
+        _check_proof(port, profile, where)
         baud = _rate(port, profile, where)
-        ports.append(msgspec.structs.replace(port, path=str(base / port.path), baud=baud))
+        keys_file = None if port.keys_file is None else str(base / port.keys_file)
+        ports.append(
+            msgspec.structs.replace(
+                port, path=str(base / port.path), baud=baud, keys_file=keys_file
+            )
+        )
     for what, values in (
         ("path", [port.path for port in ports]),
         ("name", [port.label for port in ports]),
@@ -131,7 +145,15 @@ def read_serial(
         twice = next((value for value in values if values.count(value) > 1), None)
         if twice is not None:
             raise ConfigError(f"{subject}: expected a {what} of its own for each port, got {twice}")
-    return msgspec.structs.replace(settings, port=tuple(ports))
+    counters_file = settings.counters_file
+    if counters_file is not None:
+        counters_file = str(base / counters_file)
+    elif any(port.keys_file is not None for port in ports):
+        raise ConfigError(
+            f"{subject}: expected counters_file, a file in state_dir for the counters of cards "
+            "that prove themselves, got none"
+        )
+    return msgspec.structs.replace(settings, port=tuple(ports), counters_file=counters_file)
 
 
 def kinds_of(profile: Profile) -> set[str]:
@@ -204,6 +226,26 @@ def _check_place(port: SerialPortSettings, profile: Profile, where: str) -> None
     if port.ask is not None and (is_polled or decoder_of(profile) or not port.ask.isascii()):
         raise ConfigError(
             f"{where}: ask: expected ASCII text for a device of lines, got {port.ask!r}"
+        )
+
+
+def _check_proof(port: SerialPortSettings, profile: Profile, where: str) -> None:
+    proof = proof_of(profile.table)
+    if port.role is not None and port.tap_point is None:
+        raise ConfigError(f"{where}: role: expected a port with a tap_point; leave role out here")
+    if port.role == "payment" and proof is None:
+        raise ConfigError(
+            f"{where}: role payment: profile {profile.id} proves nothing, a card's number can be "
+            "copied; use a reader and cards of profile ntag424_sun, or another role"
+        )
+    if proof is None and port.keys_file is not None:
+        raise ConfigError(
+            f"{where}: keys_file: profile {profile.id} verifies nothing; leave it out here"
+        )
+    if proof is not None and port.keys_file is None:
+        raise ConfigError(
+            f"{where}: profile {profile.id} verifies its messages: expected keys_file, a CSV "
+            "file with columns id,key and the ids meta and file, got none"
         )
 
 

@@ -7,12 +7,16 @@ only when a configuration names it; packages may add kinds by the entry point gr
 
 import importlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 from edge.measurement import Emit
 from ingest.config import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from firmware_profiles.registry import Registry
 
 SOURCES = {
     "ble": "edge.sources.ble:BleSource",
@@ -53,8 +57,77 @@ class SourceKind(Protocol):
         """Make the source from its ``[[source]]`` table, without the key ``kind``."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a table is read with: its name in messages, its folder, the agent's clock [ns]."""
+
+    subject: str
+    base: Path
+    now_ns: Callable[[], int]
+    registry: "Registry | None" = None
+
+    def profiles(self) -> "Registry":
+        """Return the profiles that the agent knows."""
+        from firmware_profiles.registry import load_registry
+
+        return load_registry() if self.registry is None else self.registry
+
+
+class TableSource:
+    """A source of this program: all of them are made from their tables in one way."""
+
+    @classmethod
+    def from_table(
+        cls,
+        table: Mapping[str, Any],
+        *,
+        subject: str,
+        base: Path,
+        now_ns: Callable[[], int],
+        registry: "Registry | None" = None,
+    ) -> Self:
+        """Make the source from its table; no hardware is touched.
+
+        Parameters
+        ----------
+        table : as the settings of the source say, without the key ``kind``
+        subject : which table, for messages
+        base : the folder that relative paths are relative to
+        now_ns : [ns] the agent's clock
+        registry : the profiles that the agent knows; None = those of the program
+
+        Returns
+        -------
+        source : not yet running
+
+        Raises
+        ------
+        ConfigError
+            A key or a file that the table names is wrong.
+        """
+        return cls.read(
+            table, Surroundings(subject=subject, base=base, now_ns=now_ns, registry=registry)
+        )
+
+    @classmethod
+    def read(cls, table: Mapping[str, Any], around: Surroundings) -> Self:
+        """Make the source; each kind has its own.
+
+        Parameters
+        ----------
+        table : without the key ``kind``
+        around : what it is read with
+        """
+        raise NotImplementedError
+
+
 def make_source(
-    table: Mapping[str, Any], *, subject: str, base: Path, now_ns: Callable[[], int]
+    table: Mapping[str, Any],
+    *,
+    subject: str,
+    base: Path,
+    now_ns: Callable[[], int],
+    registry: "Registry | None" = None,
 ) -> Source:
     """Make the source that a ``[[source]]`` table describes.
 
@@ -64,6 +137,7 @@ def make_source(
     subject : which table, for messages
     base : the folder that relative paths are relative to
     now_ns : [ns] the agent's clock
+    registry : the profiles that the agent knows; None = those of the program
 
     Returns
     -------
@@ -78,7 +152,11 @@ def make_source(
     if not isinstance(kind, str):
         raise ConfigError(f"{subject}: expected a key 'kind', one of {', '.join(sorted(SOURCES))}")
     rest = {key: value for key, value in table.items() if key != "kind"}
-    return _load(kind, subject).from_table(rest, subject=subject, base=base, now_ns=now_ns)
+    made_by = _load(kind, subject)
+    if isinstance(made_by, type) and issubclass(made_by, TableSource):
+        around = Surroundings(subject=subject, base=base, now_ns=now_ns, registry=registry)
+        return cast("Source", made_by.read(rest, around))
+    return made_by.from_table(rest, subject=subject, base=base, now_ns=now_ns)
 
 
 def _load(kind: str, subject: str) -> SourceKind:

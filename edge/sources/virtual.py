@@ -8,18 +8,22 @@ tenth. A pusher that must lose nothing awaits `room` first.
 """
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from functools import lru_cache
+from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import msgspec
 
+from edge.keys import read_keys
 from edge.measurement import Emit, Measurement, Reading, Sample, Tap
+from edge.sources.advert_sensors import SensorSettings, check_sensors
+from edge.sources.adverts import TAP_HOLD_OFF_S, Adverts, Ear, Heard
+from edge.sources.ble_settings import check_taps
+from edge.sources.source import Surroundings, TableSource
 from firmware_profiles.decoded import Decoded, Rejected
 from firmware_profiles.decoded import Emit as ProfileEmit
-from firmware_profiles.registry import load_registry
+from firmware_profiles.registry import Registry, load_registry
 from ingest.config import ConfigError, nearest, to_struct
 from ingest.identifiers import is_name
 
@@ -35,78 +39,87 @@ class PortSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     sensor: str | None = None
 
 
+class RadioSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A receiver that is a tap point for button wristbands."""
+
+    receiver: str
+    tap_point: str
+    tap_rssi_min_dbm: Annotated[float, msgspec.Meta(ge=-127, le=20)] | None = None
+
+
 class VirtualSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[[source]]`` with ``kind = "virtual"``."""
 
     name: str = "virtual"
     queue_max: Annotated[int, msgspec.Meta(ge=10)] = 100_000
     adverts_cached_max: Annotated[int, msgspec.Meta(ge=1)] = 4096
+    tap_hold_off_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = TAP_HOLD_OFF_S
+    keys_file: str | None = None
     port: tuple[PortSettings, ...] = ()
+    radio: tuple[RadioSettings, ...] = ()
+    sensor: tuple[SensorSettings, ...] = ()
 
 
-class VirtualSource:
+class VirtualSource(TableSource):
     """Takes what is pushed and hands it to the agent.
 
     Parameters
     ----------
-    settings : the source's table
+    settings : the source's table, with an absolute path of keys
+    registry : the profiles; None = those of the program
+
+    Raises
+    ------
+    ConfigError
+        `keys_file` cannot be used.
     """
 
-    def __init__(self, settings: VirtualSettings | None = None) -> None:
+    def __init__(
+        self, settings: VirtualSettings | None = None, *, registry: Registry | None = None
+    ) -> None:
         settings = settings or VirtualSettings()
         self.name = settings.name
-        self.dropped: Counter[str] = Counter()
         self._queue: deque[Measurement] = deque()
         self._queue_max = settings.queue_max
         self._some = asyncio.Event()
         self._taken = asyncio.Event()
         self._ended = False
-        self._registry = load_registry()
-        self._advert = lru_cache(maxsize=settings.adverts_cached_max)(self._decode_advert)
+        registry = load_registry() if registry is None else registry
+        self._adverts = Adverts(
+            registry,
+            sensors=settings.sensor,
+            keys={} if settings.keys_file is None else read_keys(Path(settings.keys_file)),
+            tap_hold_off_s=settings.tap_hold_off_s,
+            cached_max=settings.adverts_cached_max,
+        )
+        self.dropped = self._adverts.dropped
+        self._ears = {
+            radio.receiver: Ear(radio.receiver, radio.tap_point, radio.tap_rssi_min_dbm)
+            for radio in settings.radio
+        }
         self._ports = {port.name: port for port in settings.port}
-        self._streams = {p.name: self._registry.stream(p.profile) for p in settings.port}
+        self._streams = {p.name: registry.stream(p.profile) for p in settings.port}
 
     @classmethod
-    def from_table(
-        cls, table: Mapping[str, Any], *, subject: str, base: Path, now_ns: Callable[[], int]
-    ) -> "VirtualSource":
-        """Make the source from its table.
+    def read(cls, table: Mapping[str, Any], around: Surroundings) -> Self:
+        """Make the source; what is pushed has its own time.
 
         Parameters
         ----------
         table : as `VirtualSettings`
-        subject : which table, for messages
-        base : not used, there are no paths
-        now_ns : not used, what is pushed has its time
-
-        Returns
-        -------
-        source : not yet running
-
-        Raises
-        ------
-        ConfigError
-            A key is wrong, or a port has no known profile or not one of tap point and sensor.
+        around : the file of keys is relative to its folder
         """
-        del base, now_ns
-        settings = to_struct(table, VirtualSettings, subject=subject)
-        known = load_registry().profiles
-        for wanted in settings.port:
-            where = f"{subject}: port {wanted.name!r}"
-            if wanted.profile not in known:
-                hint = nearest(wanted.profile, [*known])
-                raise ConfigError(f"{where}: unknown profile {wanted.profile!r}{hint}")
-            try:
-                load_registry().stream(wanted.profile)
-            except ValueError:
-                raise ConfigError(
-                    f"{where}: expected the profile of a serial device, got {wanted.profile!r}"
-                ) from None
-            if (wanted.tap_point is None) == (wanted.sensor is None):
-                raise ConfigError(f"{where}: expected tap_point or sensor, one of them")
-            if not is_name(wanted.tap_point or wanted.sensor or ""):
-                raise ConfigError(f"{where}: expected a name like 'gate-1'")
-        return cls(settings)
+        settings = to_struct(table, VirtualSettings, subject=around.subject)
+        registry = around.profiles()
+        for port in settings.port:
+            _check_port(port, registry, f"{around.subject}: port {port.name!r}")
+        for radio in settings.radio:
+            check_taps(radio.tap_point, radio.tap_rssi_min_dbm, subject=around.subject)
+        check_sensors(settings.sensor, subject=around.subject)
+        if settings.keys_file is not None:
+            keys_file = str(around.base / settings.keys_file)
+            settings = msgspec.structs.replace(settings, keys_file=keys_file)
+        return cls(settings, registry=registry)
 
     def push_advert(
         self, t_ns: int, receiver: str, rssi_dbm: float, data: bytes, *, address: str | None = None
@@ -119,17 +132,20 @@ class VirtualSource:
         receiver : which
         rssi_dbm : [dBm] how strong
         data : the AD structures
-        address : of the sender, if it may be used as identity
+        address : of the sender, if it lasts: it may become a tag, and tells shelf sensors
 
         Returns
         -------
-        taken : false when it was not understood or the queue is full (both counted)
+        taken : false when nothing new came of it or the queue is full (both counted)
         """
-        tag = self._advert(data, address)
-        if tag is None:
-            self.dropped["advert"] += 1
-            return False
-        return self._put(Reading(t_ns, receiver, tag, rssi_dbm))
+        heard = Heard(
+            t_ns, t_ns, rssi_dbm, data, None if address is None else address.lower(), lasts=True
+        )
+        found = self._adverts.measured(heard, self._ears.get(receiver) or Ear(receiver))
+        taken = bool(found)
+        for measurement in found:
+            taken = self._put(measurement) and taken
+        return taken
 
     def push_serial(self, t_ns: int, port: str, data: bytes) -> bool:
         """Take bytes as they come from a serial line; frames may be cut anywhere.
@@ -240,8 +256,12 @@ class VirtualSource:
             await asyncio.sleep(0)
 
     def health(self) -> dict[str, Any]:
-        """Return the queue's length and what was dropped by reason."""
-        return {"queue": len(self._queue), "dropped": dict(self.dropped)}
+        """Return the queue's length, what was dropped by reason, and counters of adverts."""
+        return {
+            "queue": len(self._queue),
+            "dropped": dict(self.dropped),
+            **self._adverts.health(),
+        }
 
     def _put(self, measurement: Measurement) -> bool:
         is_tap = isinstance(measurement, Tap)
@@ -252,12 +272,20 @@ class VirtualSource:
         self._some.set()
         return True
 
-    def _decode_advert(self, data: bytes, address: str | None) -> str | None:
-        found = self._registry.decode_advert(data, address=address)
-        if isinstance(found, Rejected):
-            return None
-        tags = (emit.tag or found.tag for emit in found.emits if emit.kind == "reading")
-        return next(tags, None)
+
+def _check_port(wanted: PortSettings, registry: Registry, where: str) -> None:
+    profile = registry.profiles.get(wanted.profile)
+    if profile is None:
+        hint = nearest(wanted.profile, [*registry.profiles])
+        raise ConfigError(f"{where}: unknown profile {wanted.profile!r}{hint}")
+    if not profile.is_stream:
+        raise ConfigError(
+            f"{where}: expected the profile of a serial device, got {wanted.profile!r}"
+        )
+    if (wanted.tap_point is None) == (wanted.sensor is None):
+        raise ConfigError(f"{where}: expected tap_point or sensor, one of them")
+    if not is_name(wanted.tap_point or wanted.sensor or ""):
+        raise ConfigError(f"{where}: expected a name like 'gate-1'")
 
 
 def _placed(emit: ProfileEmit, found: Decoded, port: PortSettings, t_ns: int) -> Measurement | None:

@@ -1,7 +1,9 @@
 """How fast the agent's durable outbox takes readings and lets them go.
 
 Rules of the file: the real outbox on the disk of the temporary directory, synchronous
-FULL, so the figure depends on that disk and is wall time; batches of 512 readings.
+FULL, so the figure depends on that disk and is wall time; batches of 512 readings. The
+figure `readings_in` is the whole way of an agent with the settings' defaults: raw tags to
+pseudonyms, batches, the writer that commits each 250 ms, as fast as it takes them.
 """
 
 import asyncio
@@ -12,8 +14,11 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from edge.batcher import ClosedBatch, Sender
+from edge.batcher import Batcher, ClosedBatch, Sender
+from edge.identity import Identity
+from edge.measurement import Reading
 from edge.outbox import Outbox
+from edge.settings import BatchSettings, OutboxSettings
 from fanous.benchmarks.figure import Figure, Say
 from fanous.benchmarks.wire import ROWS, make_batches
 from ingest.batch import encode_batch
@@ -39,19 +44,23 @@ def measure(*, quick: bool, say: Say) -> tuple[Figure, ...]:
     ]
     with tempfile.TemporaryDirectory(prefix="fanous-bench-") as folder:
         say(f"outbox, {count} batches of {ROWS} readings, on the disk of {Path(folder).parent}")
-        return asyncio.run(_measure(Path(folder), batches, commits))
+        figures = asyncio.run(_measure(Path(folder), batches, commits))
+    with tempfile.TemporaryDirectory(prefix="fanous-bench-") as folder:
+        seconds = 1.0 if quick else 5.0
+        say(f"outbox, readings of 200 tags for {seconds:.0f} s, committed each 250 ms")
+        return (*figures, *asyncio.run(_take_in(Path(folder), seconds)))
 
 
 async def _measure(folder: Path, batches: list[ClosedBatch], commits: int) -> tuple[Figure, ...]:
     sender = Sender(store="demo", agent="pi-1", boot=_BOOT)
-    outbox = Outbox(folder, sender=sender, now_ns=time.time_ns, max_bytes=1 << 30)
+    outbox = Outbox(folder, sender=sender, max_bytes=1 << 30)
     await outbox.open()
     try:
         one_by_one, many = batches[:commits], batches[commits:]
         single = [await _seconds(_store(outbox, [batch])) for batch in one_by_one]
         put_s = await _seconds(_store_all(outbox, many))
         go_s = await _seconds(_take_all(outbox, many[-1].seq))
-        assert outbox.batches == 0
+        assert outbox.counts.batches == 0
     finally:
         await outbox.close()
     rows = len(many) * ROWS
@@ -66,6 +75,35 @@ async def _measure(folder: Path, batches: list[ClosedBatch], commits: int) -> tu
             unit="ms",
             better="lower",
         ),
+    )
+
+
+async def _take_in(folder: Path, seconds: float) -> tuple[Figure, ...]:
+    settings, chunk = OutboxSettings(), 1000
+    sender = Sender(store="demo", agent="pi-1", boot=_BOOT)
+    outbox = Outbox(folder, sender=sender, max_bytes=1 << 30, commit_s=settings.commit_ms / 1000)
+    closer = Batcher(
+        sender,
+        outer=Identity(bytes(range(32)), {}).outer,
+        first_seq=lambda kind: outbox.first_seq(_BOOT, kind),
+        max_rows=BatchSettings().max_rows,
+    )
+    tags = [f"name:band-{n}" for n in range(200)]
+    await outbox.open()
+    writer = asyncio.create_task(outbox.run(), name="outbox")
+    began_s, t_ns = time.perf_counter(), time.time_ns()
+    while time.perf_counter() - began_s < seconds:
+        readings = [Reading(t_ns + n, "rx-1", tags[n % 200], -60.0 - n % 30) for n in range(chunk)]
+        if closer.add(readings):
+            await outbox.put(closer.close_full(t_ns))
+    await outbox.put(closer.close(t_ns), urgent=True)
+    await outbox.flush()
+    took_s, rows = time.perf_counter() - began_s, outbox.counts.rows
+    writer.cancel()
+    await asyncio.wait([writer])
+    await outbox.close()
+    return (
+        Figure(name="outbox.readings_in", value=rows / took_s, unit="readings/s", better="higher"),
     )
 
 

@@ -2,14 +2,17 @@
 
 Rules of the file: mosquitto and the publisher are processes of their own, the gateway
 runs here with its embedded store; the time is wall time from the first publish until
-every tick that can be closed is analysed and stored, on a machine that the three of them
+every tick that can be closed is analysed and stored, on two cores that the three of them
 share. Everything published must be journaled and used: what is not is a figure of its
-own. Each run ends after `LIMIT_S` whatever happens.
+own. The archive is off: it reads the journal afterwards. The peer, on the same cores, is a
+paho subscriber that only counts (`pipeline_peer`). Each run ends after `LIMIT_S` whatever
+happens.
 """
 
 import asyncio
 import contextlib
 import logging
+import os
 import shutil
 import socket
 import subprocess
@@ -17,18 +20,21 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fanous.benchmarks.crowd import COARSE_CELL_M, READINGS_PER_S, START_NS
+from fanous.benchmarks import process_facts
+from fanous.benchmarks.crowd import READINGS_PER_S, START_NS, demo_store, zone_states
 from fanous.benchmarks.figure import Figure, Say
+from fanous.benchmarks.pipeline_peer import Counter, counting, seconds_until_all
 from gateway.service import Service
-from gateway.settings import GatewaySettings, HttpSettings, MqttSettings
+from gateway.settings import ArchiveSettings, GatewaySettings, HttpSettings, MqttSettings
 from ingest.config import ConfigError
 from simulators.command import DEMO_STORE
 
-LIMIT_S = 20.0
+CORES = 2
+LIMIT_S = 60.0
 START_S = 10.0
 PLACES = "/usr/sbin:/usr/local/sbin"
 """Where Debian puts mosquitto; not on everybody's PATH."""
@@ -36,10 +42,12 @@ PLACES = "/usr/sbin:/usr/local/sbin"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run: [s] of wall and of the gateway's CPU, readings sent and where they went."""
+    """One run: [s] of wall and of each one's CPU, readings sent and where they went."""
 
     wall_s: float
     cpu_s: float
+    broker_s: float
+    publisher_s: float
     sent: int
     stored: int
     unused: int
@@ -69,31 +77,53 @@ def measure(*, quick: bool, say: Say) -> tuple[Figure, ...]:
             "pipeline: expected mosquitto on the PATH or in /usr/sbin, found none; "
             "install it, for example with: apt-get install mosquitto"
         )
-    tags, seconds = (200, 20) if quick else (2_000, 72)
-    sizes = [("coarse", COARSE_CELL_M)] if quick else [("coarse", COARSE_CELL_M), ("cells", 1.0)]
+    tags, seconds = (200, 20) if quick else (2_000, 216)
+    sizes = [("coarse", zone_states(demo_store()).cell_m), ("cells", 1.0)]
     figures: list[Figure] = []
-    for name, cell_m in sizes:
-        rows = round(tags * seconds * READINGS_PER_S)
-        say(f"{rows} readings of {tags} tags, cells of {cell_m:g} m")
-        run = _run_once(program, cell_m=cell_m, tags=tags, seconds=seconds)
-        figures += _figures(name, run)
+    with _cores(CORES):
+        say("a paho subscriber that only counts")
+        peer = {"paho, only counts": _count_once(program, tags=tags, seconds=seconds)}
+        for name, cell_m in sizes[:1] if quick else sizes:
+            rows = round(tags * seconds * READINGS_PER_S)
+            say(f"{rows} readings of {tags} tags, cells of {cell_m:g} m")
+            run = _run_once(program, cell_m=cell_m, tags=tags, seconds=seconds)
+            figures += _figures(name, run, peer)
     return tuple(figures)
 
 
-def _figures(name: str, run: Run) -> list[Figure]:
+@contextlib.contextmanager
+def _cores(count: int) -> Iterator[None]:
+    """Keep to so many cores, and what is started meanwhile, too."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _figures(name: str, run: Run, peer: Mapping[str, float]) -> list[Figure]:
     used = run.stored - run.unused
     return [
+        *(
+            Figure(
+                name=f"pipeline.{who}_cpu_{name}",
+                value=spent_s / run.sent * 1e6,
+                unit="CPU-seconds per million readings",
+                better="lower",
+            )
+            for who, spent_s in (
+                ("gateway", run.cpu_s),
+                ("broker", run.broker_s),
+                ("publisher", run.publisher_s),
+            )
+        ),
         Figure(
             name=f"pipeline.readings_{name}",
             value=used / run.wall_s,
             unit="readings/s",
             better="higher",
-        ),
-        Figure(
-            name=f"pipeline.gateway_{name}",
-            value=used / run.cpu_s,
-            unit="readings per CPU-second",
-            better="higher",
+            peer=peer,
         ),
         Figure(
             name=f"pipeline.lost_{name}",
@@ -111,12 +141,32 @@ def _run_once(program: str, *, cell_m: float, tags: int, seconds: int) -> Run:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="fanous-bench-") as folder,
-            mosquitto(program, Path(folder)) as port,
+            broker(program, Path(folder)) as (port, pid),
         ):
             settings = _settings(Path(folder), port, cell_m)
-            return asyncio.run(_through(settings, port, tags, seconds))
+            return asyncio.run(_through(settings, (port, pid), tags, seconds))
     finally:
         logger.setLevel(level)
+
+
+def _count_once(program: str, *, tags: int, seconds: int) -> float:
+    """Return how many readings a second a subscriber that only counts receives."""
+    with (
+        tempfile.TemporaryDirectory(prefix="fanous-bench-") as folder,
+        broker(program, Path(folder)) as (port, _),
+        counting(port, demo_store().id) as counter,
+    ):
+        return asyncio.run(_count(counter, port, tags, seconds))
+
+
+async def _count(counter: Counter, port: int, tags: int, seconds: int) -> float:
+    async with _publisher(port, tags, seconds) as publisher:
+        sent, counter.expected = map(int, (await _line(publisher)).split())
+        assert publisher.stdin is not None
+        publisher.stdin.write(b"go\n")
+        await publisher.stdin.drain()
+        wall_s = await asyncio.to_thread(seconds_until_all, counter, LIMIT_S)
+    return sent * counter.count / counter.expected / wall_s
 
 
 def _settings(folder: Path, port: int, cell_m: float) -> GatewaySettings:
@@ -133,17 +183,25 @@ def _settings(folder: Path, port: int, cell_m: float) -> GatewaySettings:
         pseudonym_key_file=str(key),
         mqtt=MqttSettings(url=f"mqtt://127.0.0.1:{port}"),
         http=HttpSettings(port=0),
+        archive=ArchiveSettings(enabled=False),
     )
 
 
-async def _through(settings: GatewaySettings, port: int, tags: int, seconds: int) -> Run:
+async def _through(
+    settings: GatewaySettings, broker: tuple[int, int], tags: int, seconds: int
+) -> Run:
     service = Service(settings)
+    port, pid = broker
     async with _publisher(port, tags, seconds) as publisher:
-        sent = int(await _line(publisher))
+        sent, _ = map(int, (await _line(publisher)).split())
         await service.start()
         try:
             await _until_ready(service.http_port)
-            began_s, cpu_began_s = time.perf_counter(), time.process_time()
+            began_s, cpu_began_s, broker_began_s = (
+                time.perf_counter(),
+                time.process_time(),
+                process_facts.cpu_s(pid),
+            )
             assert publisher.stdin is not None
             publisher.stdin.write(b"go\n")
             await publisher.stdin.drain()
@@ -151,11 +209,16 @@ async def _through(settings: GatewaySettings, port: int, tags: int, seconds: int
             await _until(lambda: (service.driver.closed_ns or 0) >= end_ns, LIMIT_S)
             wall_s = time.perf_counter() - began_s
             cpu_s = time.process_time() - cpu_began_s
+            broker_s = process_facts.cpu_s(pid) - broker_began_s
+            publisher_s = float(await _line(publisher))
             counts = service.counters()
         finally:
             await service.stop()
     unused = sum(counts["dropped"].values()) + sum(counts["unknown"].values()) + counts["late"]
-    return Run(wall_s=wall_s, cpu_s=cpu_s, sent=sent, stored=counts["readings"], unused=unused)
+    return Run(
+        wall_s=wall_s, cpu_s=cpu_s, broker_s=broker_s, publisher_s=publisher_s,
+        sent=sent, stored=counts["readings"], unused=unused,
+    )  # fmt: skip
 
 
 async def _until_ready(port: int) -> None:
@@ -222,13 +285,26 @@ def mosquitto(program: str, folder: Path) -> Iterator[int]:
     program : of the broker
     folder : for its configuration and log
     """
+    with broker(program, folder) as (port, _):
+        yield port
+
+
+@contextlib.contextmanager
+def broker(program: str, folder: Path) -> Iterator[tuple[int, int]]:
+    """Run a broker; yields its free port of 127.0.0.1 and its process id.
+
+    Parameters
+    ----------
+    program : of the broker
+    folder : for its configuration and log
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     config, log = folder / "mosquitto.conf", folder / "mosquitto.log"
     config.write_text(
         f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
-        "max_queued_messages 0\nmax_queued_bytes 0\nmax_inflight_messages 100\n"
+        "max_queued_messages 0\nmax_queued_bytes 0\nmax_inflight_messages 1000\n"
         "set_tcp_nodelay true\n",
         encoding="utf-8",
     )
@@ -236,7 +312,7 @@ def mosquitto(program: str, folder: Path) -> Iterator[int]:
         process = subprocess.Popen([program, "-c", str(config)], stdout=out, stderr=out)  # noqa: S603
     try:
         _wait_for_port(process, port)
-        yield port
+        yield port, process.pid
     finally:
         process.terminate()
         try:

@@ -17,8 +17,11 @@ DECODERS = {
     "iso14443a": "firmware_profiles.decoders.nfc:anticollision",
     "mibeacon": "firmware_profiles.decoders.mibeacon",
     "modbus": "firmware_profiles.decoders.modbus",
+    "ntag424_sun": "firmware_profiles.decoders.ntag424",
     "pcsc_uid": "firmware_profiles.decoders.nfc:pcsc",
     "pn532": "firmware_profiles.decoders.pn532",
+    "wiegand_bits": "firmware_profiles.decoders.wiegand:bits",
+    "wiegand_hex": "firmware_profiles.decoders.wiegand:hex",
 }
 
 

@@ -10,6 +10,7 @@ from firmware_profiles.decoded import Fields, Options, Refused
 
 CASCADE_TAG = 0x88
 RANDOM_FIRST = 0x08
+_RANDOM_TAG = "nfc:08"
 
 
 def is_random(uid: bytes) -> bool:
@@ -29,6 +30,25 @@ def is_random(uid: bytes) -> bool:
     (True, False)
     """
     return len(uid) == 4 and uid[0] == RANDOM_FIRST
+
+
+def is_random_tag(tag: str) -> bool:
+    """Tell whether a tag is made of a random UID.
+
+    Parameters
+    ----------
+    tag : any text
+
+    Returns
+    -------
+    Whether it must not be used as identity.
+
+    Examples
+    --------
+    >>> is_random_tag("nfc:08a1b2c3"), is_random_tag("nfc:08a1b2c3d4e5f6")
+    (True, False)
+    """
+    return len(tag) == 12 and tag.startswith(_RANDOM_TAG)
 
 
 def decode_anticollision(body: bytes, _options: Options) -> Fields:

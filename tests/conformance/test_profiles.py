@@ -23,7 +23,9 @@ DECODE_ONLY = {
     "estimote_telemetry",
     "iso14443a_anticollision",
     "mibeacon",
+    "ntag424_sun",
     "pcsc_get_data_uid",
+    "wiegand_bits",
 }
 ADDRESS = "A4:C1:38:8D:18:B2"
 

@@ -12,10 +12,14 @@ from edge.agent import Agent, make_sources
 from edge.measurement import Reading, Sample, Tap
 from edge.settings import BatchSettings, OutboxSettings
 from edge.sources.source import SourceUnavailable
+from edge.sources.virtual import VirtualSource
 from ingest.columns import decode_batch
 from ingest.config import ConfigError
 from ingest.identifiers import pseudonym
 from tests.edge.agents import BAND, KEY, T0, FakeSource, make_settings, until
+from tests.edge.test_clock import SECOND, Machine
+from tests.edge.test_profiles import EMIT
+from tests.firmware_profiles.test_command import MINE
 
 
 @pytest.fixture
@@ -176,18 +180,23 @@ def test_a_broken_source_is_loud(tmp_path, closed_port):
         asyncio.run(agent.run(asyncio.Event()))
 
 
-def test_when_the_outbox_is_full_taps_still_pass(tmp_path, closed_port):
-    agent = make_agent(tmp_path, closed_port)
+def test_when_the_outbox_is_full_taps_still_pass(tmp_path, closed_port, monkeypatch):
+    monkeypatch.setattr("edge.outbox.Outbox.has_room", False)
+    chunk = [Reading(T0, "rx-1", BAND, -60.0), Tap(T0, "gate-1", BAND)]
+    agent = make_agent(tmp_path, closed_port, FakeSource(chunk, chunk[:1]))
 
     async def main():
-        await agent._outbox.open()
-        agent._outbox.has_room = False
-        await agent._emit([Reading(T0, "rx-1", BAND, -60.0), Tap(T0, "gate-1", BAND)])
-        await agent._outbox.close()
+        await with_running(agent, lambda: until(lambda: agent.health()["outbox"]["lost"]))
+        return await reopened(agent, tmp_path, closed_port)
 
-    asyncio.run(main())
-    assert agent.health()["dropped"] == {"outbox_full": 1}
+    batches = asyncio.run(main())
+    # What was refused has numbers too, so that the gateway counts what the ledger counts.
+    assert [(b.kind, b.rows, b.dropped, b.reason) for b in batches] == [
+        ("tap", 1, 0, ""),
+        ("ble", 0, 2, "outbox_full"),
+    ]
     assert agent.health()["rows"] == {"tap": 1}
+    assert agent.health()["outbox"]["losses"] == {"outbox_full": {"ble": 2}}
 
 
 def test_the_status_is_the_contracts(tmp_path, closed_port):
@@ -197,6 +206,44 @@ def test_the_status_is_the_contracts(tmp_path, closed_port):
     assert {"versions", "sources", "outbox", "clock"} <= set(status)
     assert status["sources"][0]["name"] == "fake"
     assert status["clock"] == {"now_ns": T0}
+    assert status["disk"] is None or status["disk"]["written_bytes"] >= 0
+
+
+def test_a_clock_that_goes_back_begins_another_boot(tmp_path, closed_port, monkeypatch):
+    monkeypatch.setattr("edge.agent._LOOK_S", 0.01)
+    machine = Machine(kept=True)
+    source = VirtualSource()
+    settings = make_settings(tmp_path, port=closed_port, batch=BatchSettings(max_ms=5))
+    now_ns = machine.clock.now_ns
+    agent = Agent(settings, now_ns=now_ns, sources=[source], clock=machine.clock)
+    first = agent.boot
+
+    async def work():
+        source.push_tap(now_ns(), "gate-1", BAND)
+        await until(lambda: agent.health()["outbox"]["rows"] == 1)
+        machine.offset_ns -= 3600 * SECOND
+        await until(lambda: agent.boot != first)
+        await until(lambda: agent.health()["clock"]["state"] == "steady")
+        source.push_tap(now_ns(), "gate-1", BAND)
+        await until(lambda: agent.health()["outbox"]["rows"] == 2)
+
+    asyncio.run(with_running(agent, work))
+    found = asyncio.run(reopened(agent, tmp_path, closed_port))
+    assert [(b.boot, b.seq) for b in found] == [(first, 1), (agent.boot, 1)]
+    assert found[1].sent_ns - found[0].sent_ns == -3600 * SECOND
+    assert found[1].complete_ns <= found[1].sent_ns
+
+
+def test_the_shops_own_profiles_are_those_of_the_sources(tmp_path):
+    mine = tmp_path / "mine.toml"
+    mine.write_text(MINE + EMIT, "utf-8")
+    port = {"name": "line", "profile": "acme_rail", "sensor": "plate-1"}
+    settings = make_settings(tmp_path, source=({"kind": "virtual", "port": [port]},))
+    with pytest.raises(ConfigError, match="acme_rail"):
+        make_sources(settings, base=tmp_path, now_ns=lambda: T0)
+    settings = msgspec.structs.replace(settings, profiles=(str(mine),))
+    (source,) = make_sources(settings, base=tmp_path, now_ns=lambda: T0)
+    assert source.name == "virtual"
 
 
 def test_sources_come_from_the_configuration(tmp_path, closed_port):

@@ -53,6 +53,17 @@ def test_a_tap_closes_everything_at_once():
     assert closer.pending == 0
 
 
+def test_a_proof_travels_with_its_tap_and_costs_others_nothing():
+    closer = batcher()
+    closer.add([Tap(T0, "gate-1", BAND), Tap(T0 + 1, "pay-1", "nfc:04de5f1eacc040", "ntag424-sun")])
+    (found,) = decoded(closer.close(T0))
+    assert [found.proof.values[code] for code in found.proof.codes] == ["", "ntag424-sun"]
+    closer.add([Tap(T0, "gate-1", BAND)])
+    (batch,) = closer.close(T0)
+    assert b"proof" not in batch.payload
+    assert decode_batch(batch.payload).proof is None
+
+
 def test_seqs_count_from_one_without_gaps_within_a_kind():
     closer, seqs = batcher(max_rows=2), {"ble": [], "sample": []}
     for n in range(7):
@@ -115,6 +126,9 @@ def test_batches_say_what_the_outbox_still_holds():
         ("tag", Tap(T0, "gate-1", "em4100:xyz")),
         ("name", reading(receiver="RX 1")),
         ("name", Tap(T0, "gate/1", BAND)),
+        ("random_uid", Tap(T0, "gate-1", "nfc:08a1b2c3")),
+        ("random_uid", Reading(T0, "rx-1", "nfc:08a1b2c3", -60.0)),
+        ("proof", Tap(T0, "gate-1", BAND, "a proof")),
         ("name", Sample(T0, "", 1.0)),
         ("rssi", reading(rssi_dbm=-120.1)),
         ("rssi", reading(rssi_dbm=21.0)),
@@ -153,8 +167,9 @@ def test_a_sample_leaves_with_what_it_has():
 
 
 def test_the_stand_in_of_a_dropped_batch():
-    payload = dropped_batch(SENDER, ClosedBatch("b0", "ble", 7, 42, b""), "outbox_full", T0)
-    found = decode_batch(payload)
+    lost = ClosedBatch("b0", "ble", 7, 0, b"", T0, 42, "outbox_full")
+    found = decode_batch(dropped_batch(SENDER, lost))
+    assert found.sent_ns == T0
     assert (found.boot, found.kind, found.seq, found.dropped, found.reason, found.rows) == (
         "b0",
         "ble",

@@ -1,4 +1,5 @@
 import argparse
+import asyncio
 import json
 import os
 import signal
@@ -10,6 +11,8 @@ import time
 import pytest
 
 from edge import command
+from edge.batcher import ClosedBatch, Sender
+from edge.outbox import Outbox
 from ingest.config import ConfigError
 from tests.edge.agents import BAND, KEY, T0
 
@@ -47,7 +50,7 @@ def parse(*words):
 
 
 def test_check_says_what_the_agent_would_do(config, capsys):
-    assert command.run(parse("check", "-c", str(config))) == 0
+    assert command.run(parse("check", "-c", str(config), "--offline")) == 0
     out = capsys.readouterr().out
     assert "agent pi-1 of store demo: the configuration is right" in out
     assert "replay (replay)" in out
@@ -55,18 +58,19 @@ def test_check_says_what_the_agent_would_do(config, capsys):
 
 
 def test_check_as_json(config, capsys):
-    assert command.run(parse("check", "-c", str(config), "--json")) == 0
+    assert command.run(parse("check", "-c", str(config), "--offline", "--json")) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["ok"] is True
     assert plan["sources"] == [{"name": "replay", "kind": "replay"}]
     assert plan["client_id"] == "fanous-edge-demo-pi-1"
 
 
-@pytest.mark.parametrize("action", ["run", "check"])
-def test_a_wrong_source_is_a_config_error(config, action):
+def test_a_wrong_source_is_a_config_error(config, capsys):
     (config.parent / "readings.csv").write_text("t_ns,receiver,tag\n", "utf-8")
     with pytest.raises(ConfigError, match="column rssi_dbm is missing"):
-        command.run(parse(action, "-c", str(config)))
+        command.run(parse("run", "-c", str(config)))
+    assert command.run(parse("check", "-c", str(config))) == 2
+    assert "column rssi_dbm is missing" in capsys.readouterr().out
 
 
 def test_without_a_key_nothing_starts(config):
@@ -76,10 +80,34 @@ def test_without_a_key_nothing_starts(config):
     assert not (config.parent / "state").exists()
 
 
-def test_every_parser_has_an_example():
-    parser = argparse.ArgumentParser(prog="fanous edge")
-    command.configure(parser)
-    assert "example: fanous edge" in parser.format_help()
+def test_backup_and_restore(config, tmp_path, capsys):
+    out = str(tmp_path / "copy.sqlite")
+    with pytest.raises(ConfigError, match="found none"):
+        command.run(parse("backup", "-c", str(config), "--out", out))
+    sender = Sender(store="demo", agent="pi-1", boot="b1")
+
+    async def fill():
+        outbox = Outbox(config.parent / "state", sender=sender, max_bytes=10**6)
+        await outbox.open()
+        await outbox.put([ClosedBatch("b1", "tap", 1, 3, b"payload")])
+        await outbox.close()
+
+    asyncio.run(fill())
+    assert command.run(parse("backup", "-c", str(config), "--out", out, "--json")) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {"path": out, "batches": 1, "rows": 3}.items() <= told.items()
+    (config.parent / "state" / "outbox.sqlite").unlink()
+    assert command.run(parse("restore", "-c", str(config), "--from", out)) == 0
+    assert "outbox.sqlite: 1 batches, 3 rows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "action", [None, "run", "check", "calibrate", "discover", "backup", "restore"]
+)
+def test_every_parser_has_an_example(action, capsys):
+    with pytest.raises(SystemExit):
+        parse(*filter(None, (action, "--help")))
+    assert f"example: fanous edge {action or 'run'} " in capsys.readouterr().out
 
 
 @pytest.mark.system
@@ -99,7 +127,8 @@ def test_a_signal_ends_the_agent_cleanly(config, number, code):
     try:
         lines, deadline = [], time.monotonic() + 20
         while not any("source ended" in line for line in lines):
-            assert time.monotonic() < deadline
+            assert time.monotonic() < deadline, lines
+            assert process.poll() is None, lines
             lines.append(process.stderr.readline())
         process.send_signal(number)
         out, rest = process.communicate(timeout=10)

@@ -9,13 +9,13 @@ from edge.batcher import ClosedBatch, Sender
 from edge.outbox import _PENDING_BATCHES_MAX, Outbox
 from ingest.columns import decode_batch
 from ingest.config import ConfigError
-from tests.edge.agents import T0, until
+from tests.edge.agents import until
 
 SENDER = Sender(store="demo", agent="pi-1", boot="b1")
 
 
 def make_outbox(folder, **options):
-    fields = {"sender": SENDER, "now_ns": lambda: T0, "max_bytes": 10**9, "commit_s": 0.01}
+    fields = {"sender": SENDER, "max_bytes": 10**9, "commit_s": 0.01}
     return Outbox(folder, **{**fields, **options})
 
 
@@ -42,11 +42,11 @@ def test_batches_stay_until_they_are_acknowledged(tmp_path):
         async with opened(tmp_path) as outbox:
             await outbox.put([batch(1), batch(2), batch(1, "tap"), batch(3)])
             await outbox.flush()
-            assert (outbox.batches, outbox.rows, outbox.bytes) == (4, 40, 400)
+            assert (outbox.counts.batches, outbox.counts.rows, outbox.counts.bytes) == (4, 40, 400)
             outbox.ack("b1", "ble", 2)
             await outbox.flush()
             assert await held(outbox) == [("b1", "tap", 1), ("b1", "ble", 3)]
-            assert (outbox.batches, outbox.rows, outbox.bytes) == (2, 20, 200)
+            assert (outbox.counts.batches, outbox.counts.rows, outbox.counts.bytes) == (2, 20, 200)
             assert outbox.first_seq("b1", "ble") == 3
             assert outbox.first_seq("b1", "tap") == 1
 
@@ -76,7 +76,7 @@ def test_what_is_committed_is_there_after_a_restart(tmp_path):
         async with opened(tmp_path) as outbox:
             await outbox.put([batch(1), batch(2)])
         async with opened(tmp_path) as outbox:
-            assert (outbox.batches, outbox.rows, outbox.bytes) == (2, 20, 200)
+            assert (outbox.counts.batches, outbox.counts.rows, outbox.counts.bytes) == (2, 20, 200)
             await outbox.put([batch(1, boot="b2")])
             await outbox.flush()
             assert await held(outbox) == [("b1", "ble", 1), ("b1", "ble", 2), ("b2", "ble", 1)]
@@ -90,7 +90,11 @@ def test_what_is_committed_is_there_after_a_restart(tmp_path):
 def test_the_disk_is_asked_for_full_synchronisation(tmp_path):
     async def main():
         async with opened(tmp_path) as outbox:
-            read = lambda text: outbox._run(lambda: outbox._database.execute(text).fetchone()[0])  # noqa: E731
+            base = outbox._base._database
+
+            async def read(text):
+                return await outbox._run(lambda: base.execute(text).fetchone()[0])
+
             assert await read("PRAGMA synchronous") == 2
             assert await read("PRAGMA journal_mode") == "wal"
 
@@ -101,7 +105,7 @@ def test_commits_are_made_in_groups_and_taps_at_once(tmp_path):
     async def main():
         async with opened(tmp_path, commit_s=30.0) as outbox:
             commits = []
-            outbox.on_commit = lambda: commits.append(outbox.batches)
+            outbox.on_commit = lambda: commits.append(outbox.counts.batches)
             task = asyncio.create_task(outbox.run())
             await outbox.put([batch(1)])
             await outbox.put([batch(2)])
@@ -124,7 +128,7 @@ def test_a_disk_that_is_behind_slows_the_caller_down(tmp_path):
             assert not put.done()
             await outbox.flush()
             await asyncio.wait_for(put, 5)
-            assert outbox.batches == _PENDING_BATCHES_MAX
+            assert outbox.counts.batches == _PENDING_BATCHES_MAX
 
     asyncio.run(main())
 
@@ -148,8 +152,8 @@ def test_a_full_outbox_drops_the_oldest_readings_and_keeps_their_seqs(tmp_path):
                 ("b1", "ble", 2, 10, "outbox_full"),
             ]
             assert outbox.lost == {"ble": 20}
-            assert outbox.rows == 80
-            assert outbox.bytes == sum(len(b.payload) for b in found) <= 40_000
+            assert outbox.counts.rows == 80
+            assert outbox.counts.bytes == sum(len(b.payload) for b in found) <= 40_000
             assert outbox.has_room
 
     asyncio.run(main())
@@ -192,18 +196,18 @@ def test_a_failed_commit_loses_nothing_and_keeps_the_order(tmp_path):
     async def main():
         async with opened(tmp_path) as outbox:
             await outbox.put([batch(1)])
-            work = outbox._commit
+            work = outbox._base.commit
 
-            def full_disk(*_arguments):
+            def full_disk(*_arguments, **_options):
                 raise sqlite3.OperationalError("database or disk is full")
 
-            outbox._commit = full_disk
+            outbox._base.commit = full_disk
             outbox.ack("b0", "ble", 3)
             with pytest.raises(sqlite3.OperationalError):
                 await outbox.flush()
             await outbox.put([batch(2)])
             assert outbox.waiting == 2
-            outbox._commit = work
+            outbox._base.commit = work
             await outbox.flush()
             assert await held(outbox) == [("b1", "ble", 1), ("b1", "ble", 2)]
 
@@ -214,7 +218,7 @@ def test_a_real_full_disk_is_told_once_and_recovers(tmp_path, caplog):
     async def main():
         async with opened(tmp_path, commit_s=0.001) as outbox:
             pages = lambda n: outbox._run(  # noqa: E731
-                lambda: outbox._database.execute(f"PRAGMA max_page_count = {n}").fetchone()
+                lambda: outbox._base._database.execute(f"PRAGMA max_page_count = {n}").fetchone()
             )
             await pages(8)
             task = asyncio.create_task(outbox.run())
@@ -222,7 +226,7 @@ def test_a_real_full_disk_is_told_once_and_recovers(tmp_path, caplog):
             await until(lambda: "outbox commit failed" in caplog.text)
             assert outbox.waiting == 1
             await pages(100_000)
-            await until(lambda: outbox.batches == 1)
+            await until(lambda: outbox.counts.batches == 1)
             await until(lambda: "outbox commit recovered" in caplog.text)
             task.cancel()
 
@@ -252,8 +256,8 @@ def test_wrong_files_are_refused(tmp_path):
     async def main():
         newer = tmp_path / "newer"
         async with opened(newer) as outbox:
-            await outbox._run(lambda: outbox._database.execute("PRAGMA user_version = 7"))
-        assert re.search("expected schema 1, got 7 of a newer fanous", await refusal(newer))
+            await outbox._run(lambda: outbox._base._database.execute("PRAGMA user_version = 7"))
+        assert re.search("expected schema 2, got 7 of a newer fanous", await refusal(newer))
         broken = tmp_path / "broken"
         broken.mkdir()
         (broken / "outbox.sqlite").write_bytes(b"no database " * 1000)

@@ -18,7 +18,7 @@ from edge.settings import (
     tls_context,
 )
 from edge.sources.replay import ReplaySettings
-from edge.sources.virtual import PortSettings, VirtualSettings, VirtualSource
+from edge.sources.virtual import PortSettings, RadioSettings, VirtualSettings, VirtualSource
 from ingest.broker import BrokerAddress, broker_address
 from ingest.config import ConfigError
 from tests.edge.agents import make_settings
@@ -37,6 +37,8 @@ EXAMPLES = {
     "cert_file",
     "key_file",
     "client_id",
+    "keys_file",
+    "tap_rssi_min_dbm",
     "readings",
     "taps",
     "samples",
@@ -55,7 +57,7 @@ def assert_documents(table, kind):
             assert fields[name].default == value, name
 
 
-def test_the_sample_documents_every_key_with_its_default():
+def test_the_sample_documents_every_key_with_its_default(tmp_path):
     table = uncommented()
     assert_documents(table, EdgeSettings)
     assert_documents(table["mqtt"], MqttSettings)
@@ -66,7 +68,10 @@ def test_the_sample_documents_every_key_with_its_default():
     assert_documents(sources["virtual"], VirtualSettings)
     (scale, reader) = sources["virtual"]["port"]
     assert set(scale) | set(reader) == set(PortSettings.__struct_fields__)
-    VirtualSource.from_table(sources["virtual"], subject="x", base=Path(), now_ns=int)
+    (radio,) = sources["virtual"]["radio"]
+    assert set(radio) == set(RadioSettings.__struct_fields__)
+    (tmp_path / "keys.csv").write_text("id,key\n", encoding="utf-8")
+    VirtualSource.from_table(sources["virtual"], subject="x", base=tmp_path, now_ns=int)
 
 
 def test_the_sample_as_it_is_works(tmp_path):

@@ -14,7 +14,9 @@ from fanous.benchmarks import crowd, pipeline
 from fanous.benchmarks.figure import Figure, best_cpu_s
 from fanous.program import main
 
-MEASURED = [name for name in bench.BENCHMARKS if name != "pipeline"]
+ELSEWHERE = {"pipeline", "faults", "bluetooth", "edge"}
+"""Run by tests of their own, here or in tests/fanous/test_bench_devices.py, tests/system."""
+MEASURED = [name for name in bench.BENCHMARKS if name not in ELSEWHERE]
 
 
 def figures_of(capsys, *words):
@@ -49,7 +51,8 @@ def test_the_pipeline_loses_nothing(capsys):
     check_form(rows, "pipeline")
     values = {row["name"]: row["value"] for row in rows}
     assert values.pop("pipeline.lost_coarse") == 0
-    assert all(value > 0 for value in values.values())
+    assert values["pipeline.readings_coarse"] > 0
+    assert all(value >= 0 for value in values.values())  # the broker may need less than a tick
 
 
 def test_an_unknown_name_is_refused_with_the_nearest(capsys):

@@ -157,3 +157,62 @@ def test_failing_vector_is_shown(tmp_path, capsys):
     (tmp_path / "hx711.toml").write_text(text)
     assert run("--extra", str(tmp_path), "test", "hx711") == 1
     assert "hx711: zero at tare: expected" in capsys.readouterr().out
+
+
+MINE = """
+schema = "fanous.profile/1"
+[profile]
+id = "acme_rail"
+title = "ACME rail"
+vendor = "ACME"
+version = 1
+transport = "serial-line"
+privacy = "sensor"
+source = "its manual"
+[line]
+[[line.form]]
+pattern = 'W(?P<value>[+-]\\d{1,6})g'
+[[line.form.field]]
+group = "value"
+type = "int"
+name = "mass_g"
+[[test]]
+name = "250 g"
+hex = "572b323530670d0a"
+expect = { mass_g = 250 }
+"""
+
+
+def test_files_of_ones_own_are_listed_shown_tested_and_used(tmp_path, feed, capsys):
+    mine, other = tmp_path / "mine.toml", tmp_path / "other.toml"
+    mine.write_text(MINE)
+    other.write_text(MINE.replace("acme_rail", "acme_other"))
+    files = ("--file", str(mine), "--file", str(other))
+    assert run(*files, "list") == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert {"acme_rail", "acme_other", "hx711"} <= set(listed)
+    assert run(*files, "show", "acme_other") == 0
+    assert capsys.readouterr().out == other.read_text()
+    assert run(*files, "test", "acme_rail") == 0
+    assert "1 passed, 0 failed" in capsys.readouterr().out
+    feed(json.dumps({"name": "a", "device": "acme_other", "input_hex": "572d37670d0a"}))
+    assert run(*files, "decode") == 0
+    assert lines(capsys)[0]["fields"] == {"mass_g": -7}
+
+
+def test_a_file_of_ones_own_stands_before_the_programs(tmp_path, capsys):
+    mine = tmp_path / "mine.toml"
+    mine.write_text(MINE.replace("acme_rail", "hx711"))
+    assert run("--file", str(mine), "show", "hx711") == 0
+    assert capsys.readouterr().out == mine.read_text()
+
+
+def test_a_wrong_file_of_ones_own_is_said_with_its_line(tmp_path, capsys):
+    mine = tmp_path / "mine.toml"
+    mine.write_text(MINE.replace("group", "gruop"))
+    assert run("--file", str(mine), "test") == 1
+    said = capsys.readouterr().err
+    assert f"refused profile: {mine}:15: " in said
+    assert "did you mean 'group'?" in said
+    assert run("--file", str(tmp_path / "none.toml"), "list") == 2
+    assert f"{tmp_path}/none.toml: cannot be read" in capsys.readouterr().err

@@ -1,16 +1,17 @@
 import json
 import math
-import queue
 import threading
 
 import msgspec
 import pytest
 import zstandard
 
-from gateway.commit import Committer, is_tap
+from gateway.agent_clocks import AgentClocks
+from gateway.commit import Committer
+from gateway.inbox import Arrived
 from gateway.journal import Journal
-from gateway.subscriber import Arrived, next_group
-from tests.gateway.samples import ANNA, T0, readings, taps
+from ingest.batch import Batch, Columns, encode_batch
+from tests.gateway.samples import ANNA, T0, readings
 
 TOPIC = "fanous/v1/demo/agents/pi-1/readings"
 
@@ -23,8 +24,8 @@ class FakeCourier:
         self.acknowledged = []
         self.published = []
 
-    def acknowledge(self, arrived):
-        self.acknowledged.append((arrived.mid, self.journal.last_id()))
+    def acknowledge(self, stored):
+        self.acknowledged += [(arrived.mid, self.journal.last_id()) for arrived in stored]
 
     def publish(self, topic, payload, *, qos=1):
         self.published.append((topic, json.loads(payload), self.journal.last_id()))
@@ -186,19 +187,58 @@ def test_a_full_disk_acknowledges_nothing_and_goes_on_when_it_can(
     assert 1 == len(courier.acknowledged)
 
 
-def test_taps_end_a_group_at_once():
-    inbox = queue.Queue()
-    tap = _arrived(taps(1, [(T0, "gate-1", ANNA)]), topic=TOPIC.replace("readings", "taps"))
-    for message in (_arrived(b"1"), tap, _arrived(b"2")):
-        inbox.put(message)
-    group = next_group(inbox, wait_s=1.0, group_s=30.0, group_max=10, is_urgent=is_tap)
-    assert 2 == len(group)
-    assert [] == next_group(queue.Queue(), wait_s=0.01, group_s=0, group_max=1, is_urgent=is_tap)
+def _pay_batch(seq, proof):
+    columns = Columns(
+        t_ns=[T0, T0 + 1, T0 + 2],
+        tap_point=["gate-1", "pay-1", "pay-1"],
+        tag=[ANNA] * 3,
+        proof=proof,
+    )
+    batch = Batch(store="demo", agent="pi-1", boot="b1", kind="tap", seq=seq, sent_ns=T0)
+    return encode_batch(msgspec.structs.replace(batch, columns=columns))
 
 
-def test_a_group_is_bounded():
-    inbox = queue.Queue()
-    for at in range(5):
-        inbox.put(_arrived(b"%d" % at))
-    group = next_group(inbox, wait_s=1.0, group_s=30.0, group_max=3, is_urgent=is_tap)
-    assert 3 == len(group)
+def test_taps_that_need_a_proof_and_have_none_go_no_further(journal, courier, caplog):
+    committer = Committer(
+        journal,
+        courier,
+        store="demo",
+        identity="pseudonym",
+        batch_bytes_max=256 * 1024,
+        payment_points=frozenset({"pay-1"}),
+    )
+    payloads = [_pay_batch(1, None), _pay_batch(2, ["", "ntag424-sun", ""])]
+    topic = "fanous/v1/demo/agents/pi-1/taps"
+    group = [_arrived(payload, topic, mid) for mid, payload in enumerate(payloads, 1)]
+    committed = _commit(committer, *group)
+    batches = [accepted.batch for accepted in committed.batches]
+    assert [[T0], [T0, T0 + 1]] == [batch.t_ns.tolist() for batch in batches]
+    assert {"unproven": 3} == dict(committer.dropped)
+    assert 1 == sum("without a proof" in record.message for record in caplog.records)
+    assert 2 == len(courier.acknowledged)
+    # The journal has what came, and what is read from it again is what went on before.
+    kept = [committer.decode_again(payload) for *_, payload in journal.read(0, 9, 9)]
+    assert [[T0], [T0, T0 + 1]] == [batch.t_ns.tolist() for batch in kept]
+    assert {"unproven": 3} == dict(committer.dropped)
+
+
+def test_rows_of_a_clock_that_jumped_back_are_set_aside_counted_and_acknowledged(journal, courier):
+    committer = Committer(
+        journal,
+        courier,
+        store="demo",
+        identity="pseudonym",
+        batch_bytes_max=256 * 1024,
+        clocks=AgentClocks({}),
+    )
+    hour_ns, second_ns = 3600 * 10**9, 10**9
+    closed = {1: T0, 2: T0 - hour_ns, 3: T0 - hour_ns, 4: T0 + second_ns}
+    for seq, sent_ns in closed.items():
+        payload = readings(seq, [(sent_ns + at, "rx-1", ANNA, -60) for at in range(seq)])
+        raw = msgspec.msgpack.decode(payload)
+        payload = msgspec.msgpack.encode({**raw, "sent_ns": sent_ns})
+        for _ in range(2):
+            _commit(committer, _arrived(payload))
+    totals = journal.totals()
+    assert (1 + 4, 2 + 3) == (totals["rows.ble"], totals["set_aside.clock_jump"])
+    assert {"boot": "b1", "kind": "ble", "seq": 4} == courier.published[-1][1]

@@ -12,7 +12,7 @@ from analytics.rows import (
     TagFlag,
     ZoneChange,
 )
-from gateway.events import CLONE_ALARM_NS, EventFinder, encode_event, rfc3339
+from gateway.events import CLONE_ALARM_NS, EventFinder, encode_event, encode_events, rfc3339
 from ingest.topics import EVENT_NAMES
 from tests.gateway.rows import dwell, visit
 from tests.gateway.samples import ANNA, SECOND, STORE, T0
@@ -220,3 +220,15 @@ def test_a_receivers_fault_is_told_when_it_begins_or_changes():
 )
 def test_rfc3339(t_ns, text):
     assert text == rfc3339(t_ns)
+
+
+def test_many_events_are_encoded_as_one_by_one():
+    output = Output(
+        zone_changes=[_change(), _change("left", "promo")],
+        dwells=[dwell("d1", T0)],
+        visits=[visit("v1", T0)],
+        shelf_stock=[_stock("low")],
+    )
+    events = _finder().find(output)
+    assert 5 == len(events)
+    assert [encode_event(event, "demo") for event in events] == encode_events(events, "demo")

@@ -1,9 +1,11 @@
 import gzip
 import http.server
 import threading
+import urllib.parse
 from collections import deque
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 
 from analytics.rows import Output
@@ -181,3 +183,58 @@ def test_a_refusal_is_kept_without_the_lines_the_server_quotes(server, results, 
     sink.flush_once()
     ((reason,),) = results.query("SELECT reason FROM refused_lines")
     assert "HTTP 400: field type conflict" == reason
+
+
+def _queue_erasures(results, *t_ns):
+    erasures = [
+        {
+            "measurement": "dwell",
+            "tags": {"store": "demo", "zone": "it's", "zone_kind": ""},
+            "t_ns": at,
+            "void": f"dwell,store=demo confidence=0.0 {at}",
+        }
+        for at in t_ns
+    ]
+    with results.transaction() as db:
+        db.execute(
+            "INSERT INTO outgoing_lines (line_count, body, is_erasure) VALUES (?, ?, 1)",
+            (len(erasures), b"\n".join(map(msgspec.json.encode, erasures))),
+        )
+
+
+def test_points_are_deleted_by_statements_on_1x(server, results, sink):
+    _queue(results, b"before length=1i 1")
+    _queue_erasures(results, 5, 6)
+    _queue(results, b"after length=1i 1")
+    for _ in range(3):
+        assert 0.0 == sink.flush_once()
+    assert [b"before length=1i 1", b"after length=1i 1"] == server.script.stored
+    query = urllib.parse.parse_qs(server.script.requests[-2][2].decode())["q"][0]
+    where = """ AND "store" = 'demo' AND "zone" = 'it\\'s'"""
+    expected = ";".join(f'DELETE FROM "dwell" WHERE time = {at}{where}' for at in (5, 6))
+    assert expected == query
+    assert (2, 0, 0) == _counts(results)
+
+
+def test_points_are_deleted_by_predicates_on_2x(server, results, sink):
+    server.script.version = "2.7.12"
+    _queue_erasures(results, 5)
+    assert 0.0 == sink.flush_once()
+    path, headers, body = server.script.requests[-1]
+    assert "/api/v2/delete?org=shop&bucket=fanous" == path
+    assert "Token t0ken" == headers["Authorization"]
+    assert {
+        "start": "1970-01-01T00:00:00.000000005Z",
+        "stop": "1970-01-01T00:00:00.000000006Z",
+        "predicate": '_measurement="dwell" AND store="demo" AND zone="it\'s"',
+    } == msgspec.json.decode(body)
+
+
+def test_points_are_voided_where_the_server_cannot_delete(server, results, sink):
+    server.script.version = "3.2.0"
+    server.script.answers.append((404, {}))
+    _queue_erasures(results, 5, 6)
+    assert 0.0 == sink.flush_once()
+    expected = [f"dwell,store=demo confidence=0.0 {at}".encode() for at in (5, 6)]
+    assert expected == server.script.stored
+    assert (0, 0, 0) == _counts(results)

@@ -1,15 +1,14 @@
 import asyncio
-import queue
 import threading
 
 import pytest
 
 from gateway.agents import Agents
 from gateway.commit import Committer
+from gateway.inbox import Arrived, Inbox
 from gateway.intake import STEP_BATCHES_MAX, Intake
 from gateway.journal import Journal
 from gateway.result_store import ResultStore
-from gateway.subscriber import Arrived
 from tests.gateway.polling import until
 from tests.gateway.samples import ANNA, T0, readings, taps
 
@@ -18,25 +17,24 @@ ROWS = [(T0, "rx-1", ANNA, -60)]
 
 class FakeSubscriber:
     def __init__(self):
-        self.inbox = queue.Queue()
+        self.inbox = Inbox(1 << 20)
         self.arrived_count = 0
 
     def arrive(self, payload, leaf="readings", *, is_retained=False):
         topic = f"fanous/v1/demo/agents/pi-1/{leaf}"
         self.arrived_count += 1
-        self.inbox.put(
-            Arrived(
-                topic=topic,
-                payload=payload,
-                received_ns=T0,
-                mid=self.arrived_count,
-                qos=1,
-                connection=1,
-                is_retained=is_retained,
-            )
+        arrived = Arrived(
+            topic=topic,
+            payload=payload,
+            received_ns=T0,
+            mid=self.arrived_count,
+            qos=1,
+            connection=1,
+            is_retained=is_retained,
         )
+        self.inbox.put([arrived], is_stopping=lambda: False)
 
-    def acknowledge(self, arrived):
+    def acknowledge(self, stored):
         pass
 
     def publish(self, topic, payload, *, qos=1):
@@ -60,10 +58,9 @@ class Rig:
         self.intake = Intake(
             self.subscriber,
             committer,
-            self.journal,
-            self.results,
             self.agents,
             tell_taps=self._tell_taps,
+            trim=lambda: None,
             group_s=0.01,
             compares_clocks=True,
         )
@@ -124,7 +121,7 @@ def test_a_full_queue_holds_the_inbox_back_and_a_step_is_bounded(rig):
 
     async def work():
         await until(lambda: rig.journal.last_id() >= 64 * 16)
-        left = rig.subscriber.inbox.qsize()
+        left = len(rig.subscriber.inbox)
         sizes = []
         while sum(sizes) < count:
             batches, _ = await rig.intake.next_batches(0.5)

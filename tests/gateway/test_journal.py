@@ -113,3 +113,35 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
     path.write_bytes(b"not a database at all" * 100)
     with pytest.raises(ConfigError, match="cannot be opened"):
         Journal(path, max_bytes=1)
+
+
+def test_many_batches_at_once_are_stored_as_one_by_one(tmp_path):
+    entries = [_entry(seq, lost=seq % 3) for seq in (*range(1, 300), 17, 5, *range(300, 330))]
+    together = Journal(tmp_path / "one.sqlite", max_bytes=1 << 20)
+    one_by_one = Journal(tmp_path / "other.sqlite", max_bytes=1 << 20)
+    found = together.append(entries)
+    expected = [one_by_one.append([entry]) for entry in entries]
+    assert [ids for appended in expected for ids in appended.ids] == list(found.ids)
+    assert expected[-1].acks == found.acks
+    assert one_by_one.totals() == together.totals()
+    assert one_by_one.read(0, 1000, 1000) == together.read(0, 1000, 1000)
+    together.close()
+    one_by_one.close()
+
+
+def test_a_batch_that_the_table_has_and_the_ledger_forgot_is_a_duplicate_among_many(tmp_path):
+    path = tmp_path / "journal.sqlite"
+    journal = Journal(path, max_bytes=1 << 20)
+    journal.append([_entry(seq) for seq in (4, 9)])
+    journal.close()
+    db = sqlite3.connect(path)
+    db.execute("DELETE FROM streams")
+    db.commit()
+    db.close()
+    journal = Journal(path, max_bytes=1 << 20)
+    found = journal.append([_entry(seq) for seq in range(1, 11)])
+    assert [(4, 0), (9, 0)] == [(at, i) for at, i in enumerate(found.ids, 1) if not i]
+    rows = journal.read(0, 100)
+    stored = sorted(i for i in found.ids if i)
+    assert (stored, 2) == ([row[0] for row in rows[2:]], journal.totals()["duplicates"])
+    journal.close()

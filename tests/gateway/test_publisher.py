@@ -16,19 +16,20 @@ class FakeSubscriber:
         self.is_connected = True
         self.room, self.answers = room, answers
         self.taken = []
-        self.on_published = lambda _mid: None
+        self.on_answers = lambda _mids: None
 
-    def publish(self, topic, payload, *, qos=1):
-        if len(self.taken) >= self.room:
-            return 0
-        self.taken.append((topic, payload))
-        mid = len(self.taken)
+    def send(self, messages):
+        if len(self.taken) + len(messages) > self.room:
+            return []
+        mids = range(len(self.taken) + 1, len(self.taken) + 1 + len(messages))
+        self.taken += messages
         if self.answers:
-            answer = threading.Thread(target=self.on_published, args=(mid,))
-            answer.start()
-            if mid % 2:
-                answer.join()  # the answer is there before `publish` returns
-        return mid
+            for answered in (mids[::2], mids[1::2]):
+                answer = threading.Thread(target=self.on_answers, args=(answered,))
+                answer.start()
+                if answered is not mids[1::2] and len(mids) % 2:
+                    answer.join()  # the answer is there before `send` returns
+        return [*mids]
 
 
 @pytest.fixture
@@ -67,9 +68,24 @@ def test_all_go_in_order_and_leave_the_queue_when_they_are_answered(results):
 
 def test_what_the_client_does_not_take_stays(results):
     _queue(results, 20)
-    subscriber = FakeSubscriber(room=15)
-    asyncio.run(_publish(subscriber, results, lambda: len(subscriber.taken) == 15))
-    assert 20 == _waiting(results)
+    subscriber = FakeSubscriber(room=PORTION_MAX)
+    _queue(results, PORTION_MAX)
+    asyncio.run(_publish(subscriber, results, lambda: _waiting(results) == 20))
+    assert [f"t/{at}" for at in range(20)][:3] == [topic for topic, _ in subscriber.taken][:3]
+
+
+def test_what_was_not_answered_before_the_broker_went_goes_again(results):
+    _queue(results, 3)
+    subscriber = FakeSubscriber(answers=False)
+
+    def has_gone_twice():
+        subscriber.is_connected = len(subscriber.taken) != 3 or subscriber.answers
+        subscriber.answers = len(subscriber.taken) == 3
+        subscriber.is_connected = subscriber.is_connected or subscriber.answers
+        return not _waiting(results)
+
+    asyncio.run(_publish(subscriber, results, has_gone_twice))
+    assert ["t/0", "t/1", "t/2"] * 2 == [topic for topic, _ in subscriber.taken]
 
 
 def test_what_is_not_answered_stays_and_stopping_does_not_wait_for_it(results):
@@ -84,8 +100,7 @@ def test_answers_to_other_messages_count_for_nothing(results):
     subscriber = FakeSubscriber(answers=False)
 
     def others_answered():
-        for mid in range(100, 200):
-            subscriber.on_published(mid)
+        subscriber.on_answers(range(100, 200))
         return len(subscriber.taken) == 3
 
     asyncio.run(_publish(subscriber, results, others_answered))

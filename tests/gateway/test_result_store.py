@@ -1,6 +1,7 @@
 import dataclasses
 import random
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
@@ -14,9 +15,11 @@ from analytics.rows import (
     ShelfEvent,
     ShelfStock,
 )
+from gateway.engine_room import Trail
 from gateway.events import Message
 from gateway.flow import stored_visit_counts, transitions_between
-from gateway.result_store import COLUMNS, ResultStore, Step, Trail
+from gateway.result_store import ResultStore, Step
+from gateway.result_tables import COLUMNS
 from tests.gateway.rows import dwell, visit
 from tests.gateway.samples import ANNA, BEN, SECOND, T0
 
@@ -78,25 +81,27 @@ def test_a_step_is_stored_whole_or_not_at_all(results):
         results.save(bad, Step(journal_id=9, watermark_ns=T0), lines=[b"x"])
     assert 0 == results.counts()["dwells"]
     assert (0, []) == results.progress()
-    assert (0, b"", 0) == results.next_lines(10)
+    assert (0, b"", 0, False) == results.next_lines(10)
 
 
 def test_progress_and_steps(results):
     results.save(Output(), STEP)
     results.save(Output(), Step(journal_id=5, watermark_ns=None))
     results.save(Output(), Step(journal_id=7, watermark_ns=T0 + SECOND))
-    assert (7, [STEP, Step(journal_id=7, watermark_ns=T0 + SECOND)]) == results.progress()
+    second = Step(id=2, journal_id=7, watermark_ns=T0 + SECOND)
+    assert (7, [replace(STEP, id=1), second]) == results.progress()
+    assert (7, [second]) == results.progress(after_step=1)
     results.forget_steps(7)
-    assert [Step(journal_id=7, watermark_ns=T0 + SECOND)] == results.progress()[1]
+    assert [second] == results.progress()[1]
 
 
 def test_lines_wait_in_order_and_the_oldest_go_when_there_are_too_many(results):
     results.save(Output(), STEP, lines=[b"a", b"b"])
     results.queue(lines=[b"c"])
-    assert (2, b"a\nb\nc", 3) == results.next_lines(100)
-    assert (1, b"a\nb", 2) == results.next_lines(1)
+    assert (2, b"a\nb\nc", 3, False) == results.next_lines(100)
+    assert (1, b"a\nb", 2, False) == results.next_lines(1)
     results.lines_sent(1, 1, [(b"b", "bad")])
-    assert (2, b"c", 1) == results.next_lines(100)
+    assert (2, b"c", 1, False) == results.next_lines(100)
     results.queue(lines=[b"d"] * 9 + [b"e"])
     assert (3, 10) == (results.next_lines(100)[0], results.next_lines(100)[2])
     counts = results.counts()
@@ -214,4 +219,4 @@ def test_the_columns_are_those_of_the_contract(results):
     for table, columns in COLUMNS.items():
         if table != "transitions":
             found = results.query(f"SELECT name FROM pragma_table_info('{table}')")
-            assert list(columns) == [name for (name,) in found]
+            assert [*columns, "closed_ns"] == [name for (name,) in found]

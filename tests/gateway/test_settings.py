@@ -36,8 +36,8 @@ def test_the_sample_uncommented_has_the_codes_defaults_and_every_key():
     sample = to_struct(tomllib.loads(text), GatewaySettings, subject="sample")
     defaults = GatewaySettings(store="store.toml", state_dir="state", influxdb=InfluxSettings())
     optional = {"username", "password_file", "ca_file", "cert_file", "key_file", "client_id"}
-    optional |= {"token_file", "org", "bucket", "database", "pseudonym_key_file"}
-    for table in (None, "mqtt", "http", "influxdb", "journal", "alarms"):
+    optional |= {"token_file", "org", "bucket", "database", "pseudonym_key_file", "webhook"}
+    for table in (None, "mqtt", "http", "influxdb", "journal", "archive", "alarms"):
         given, expected = (getattr(s, table) if table else s for s in (sample, defaults))
         there = tomllib.loads(text)[table] if table else tomllib.loads(text)
         for field in msgspec.structs.fields(type(given)):

@@ -1,6 +1,7 @@
 """What is wrong, what was counted, and that the store's screens learn of no person."""
 
 import json
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,7 +27,7 @@ def service(tmp_path):
         results=results,
         journal=SimpleNamespace(totals=dict),
         driver=SimpleNamespace(
-            counts=SimpleNamespace(late={}, dropped={}, unknown={}),
+            counts=SimpleNamespace(late={}, dropped=Counter(), unknown={}),
             closed_ns=T0,
             staff_tags_seen=2,
             refused_tags=7,
@@ -39,6 +40,9 @@ def service(tmp_path):
         subscriber=SimpleNamespace(is_connected=True, outage_count=0),
         gate=SimpleNamespace(denied=0),
         influx=None,
+        clocks=None,
+        committer=SimpleNamespace(dropped=Counter()),
+        webhooks=SimpleNamespace(summary=dict, metrics=list),
         is_replaying=False,
     )
     results.close()

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from ingest.tag_table import TagTable
+from tests.ingest.test_packed_tags import packed
 
 NONE = np.empty(0, np.int32)
 
@@ -107,3 +108,53 @@ def test_wrong_calls():
     for bad in ([-1], [4], [0]):
         with pytest.raises(ValueError, match="does not know"):
             TagTable(4).names(np.array(bad))
+
+
+def pseudonyms(count):
+    return [f"p_{i:016d}".translate(str.maketrans("0189", "abcd")) for i in range(count)]
+
+
+def at(count, t_ns):
+    return np.full(count, t_ns)
+
+
+def test_packed_pseudonyms_and_texts_give_the_same_ids():
+    names = pseudonyms(3000)
+    one, other = TagTable(5000), TagTable(5000)
+    for values in (names[10:500:3], names[:1000], names[::-1], ["name:a", *names[:3]]):
+        expected = one.ids(values, 7).tolist()
+        if values[0].startswith("p_"):
+            assert expected == other.packed_ids(packed(values), at(len(values), 7)).tolist()
+        else:
+            assert expected == other.ids(values, 7).tolist()
+    assert names == other.names(other.packed_ids(packed(names), at(3000, 8)))
+    restored = TagTable.restored(other.state())
+    ids = other.packed_ids(packed(names), at(3000, 8)).tolist()
+    assert ids == restored.packed_ids(packed(names), at(3000, 8)).tolist()
+    assert ids == restored.ids(names, 8).tolist()
+
+
+def test_packed_pseudonyms_are_seen_at_the_latest_of_their_times():
+    table = TagTable(8)
+    names = pseudonyms(3)
+    ids = table.packed_ids(packed([names[0], names[1], names[0]]), np.array([30, 10, 20]))
+    assert [0, 1, 0] == ids.tolist()
+    assert 1 == table.expire(20, NONE)
+    assert [-1, 0] == table.known([names[1], names[0]]).tolist()
+    assert [2] == table.packed_ids(packed(names[1:2]), at(1, 40)).tolist()
+
+
+def test_a_full_table_refuses_packed_pseudonyms_too():
+    table = TagTable(2)
+    names = pseudonyms(3)
+    assert [0, 1, -1, -1, 0] == table.packed_ids(
+        packed([*names, names[2], names[0]]), at(5, 1)
+    ).tolist()
+    assert (1, 0) == (table.refused, table.room)
+
+
+def test_what_is_known_is_told_without_learning():
+    table = TagTable(8)
+    table.ids(["name:a", pseudonyms(1)[0]], 1)
+    assert [1, -1, 0] == table.known([pseudonyms(1)[0], "name:b", "name:a"]).tolist()
+    assert 2 == len(table)

@@ -1,8 +1,10 @@
 """Any bytes, any pieces, any fields: what decoders and encoders promise."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.fuzz_targets import targets_of
 from firmware_profiles.decoded import REASONS, Decoded
 from firmware_profiles.proving import decode_message
 from firmware_profiles.registry import load_registry
@@ -16,6 +18,16 @@ ADVERTS = [
     for test in REGISTRY.profiles[name].table["test"]
     if REGISTRY.profiles[name].transport == "ble-adv"
 ]
+ONLY_DECODED = {
+    "apple_continuity",
+    "ble_address",
+    "estimote_telemetry",
+    "iso14443a_anticollision",
+    "mibeacon",
+    "ntag424_sun",
+    "pcsc_get_data_uid",
+    "wiegand_bits",
+}
 KEYS = st.none() | st.binary(min_size=16, max_size=16)
 u8, u16, u32 = (st.integers(0, (1 << bits) - 1) for bits in (8, 16, 32))
 s8 = st.integers(-128, 127)
@@ -96,6 +108,77 @@ def test_pieces_do_not_matter(given_stream, data):
         found += pieces.feed(stream[at : at + size])
         at += size
     assert expected == found + pieces.finish()
+
+
+TARGETS = targets_of(REGISTRY)
+ENCODERS = {name for name in NAMES if name not in ONLY_DECODED}
+
+
+@st.composite
+def near_vectors(draw, seeds):
+    """A vector with bytes changed, cut out, doubled, or another one behind it."""
+    data = bytearray(draw(st.sampled_from(seeds)))
+    for _ in range(draw(st.integers(0, 4))):
+        at = draw(st.integers(0, len(data)))
+        other = draw(st.binary(max_size=3) | st.sampled_from(seeds))
+        data[at : at + draw(st.integers(0, 3))] = other
+    return bytes(data[:160])
+
+
+@pytest.mark.parametrize("name", sorted(TARGETS))
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_every_decoder_answers_to_anything(name, data):
+    """What `make fuzz` does a million times; a stream must not depend on its pieces."""
+    target = TARGETS[name]
+    one = data.draw(st.binary(max_size=target.most_bytes) | near_vectors(target.seeds))
+    answers = target.run(one)
+    assert all(map(is_answer, answers))
+    emits = [emit for found in answers for emit in getattr(found, "emits", ())]
+    assert {emit.proof for emit in emits} <= {"ntag424-sun" if "ntag424" in name else None}
+
+
+def options_of_reading(name):
+    return {"bit_length": 26} if name == "wiegand" else {}
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_what_is_sent_reads_as_what_would_be_sent_again(name, data):
+    """Encoding fields that were read gives bytes that read as fields with the same bytes."""
+    profile, options = REGISTRY.profiles[name], options_of_reading(name)
+    seeds = [bytes.fromhex(test["hex"]) for test in profile.table["test"]]
+    for found in decode_message(REGISTRY, profile, data.draw(near_vectors(seeds)), options):
+        if not isinstance(found, Decoded):
+            continue
+        try:
+            sent = REGISTRY.encode(name, found.fields)
+        except ValueError:
+            continue
+        (again,) = decode_message(REGISTRY, profile, sent, options)
+        assert sent == REGISTRY.encode(name, again.fields)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_vectors_come_back_from_their_fields(name):
+    """Exactly the profiles that say so only decode; the others send what they read."""
+    profile, options = REGISTRY.profiles[name], options_of_reading(name)
+    came_back = False
+    for test in profile.table["test"]:
+        for found in decode_message(REGISTRY, profile, bytes.fromhex(test["hex"]), options):
+            fields = getattr(found, "fields", {"partial": ""})
+            if "partial" in fields or test.get("reject"):
+                continue
+            if name in ONLY_DECODED:
+                with pytest.raises(ValueError):
+                    REGISTRY.encode(name, fields)
+                continue
+            sent = REGISTRY.encode(name, fields)
+            (again,) = decode_message(REGISTRY, profile, sent, options)
+            assert fields == again.fields
+            came_back = True
+    assert came_back == (name not in ONLY_DECODED)
 
 
 FIELDS = {

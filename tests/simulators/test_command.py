@@ -112,6 +112,10 @@ def test_what_the_store_refers_to_comes_along(tmp_path):
         (["demo", "--out", "x", "--store", "nowhere.toml"], "nowhere.toml: cannot be read"),
         (["demo", "--mqtt", "mqtt://h:1", "--key-file", "nokey"], "key file nokey"),
         (["demo", "--out", "/proc/here"], "/proc/here: cannot be written"),
+        (["demo", "--serial", "--mqtt", "tcp://h:1"], "expected mqtt://host:port"),
+        (["demo", "--serial", "--key-file", "nokey"], "key file nokey"),
+        (["demo", "--serial", "--out", "x", "--speed", "2"], "expected --speed 1"),
+        (["demo", "--serial", "--folder", "/proc/here"], "/proc/here: cannot be written"),
     ],
 )
 def test_what_cannot_work_is_said_in_one_sentence(words, sentence, tmp_path, monkeypatch):
@@ -119,6 +123,19 @@ def test_what_cannot_work_is_said_in_one_sentence(words, sentence, tmp_path, mon
     with pytest.raises(ConfigError, match=sentence):
         simulate(*words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shop_without_lines_and_without_a_bus_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("simulators.private_bus.find_daemon", lambda: None)
+    (tmp_path / "store.toml").write_text(
+        'schema = "fanous.store/1"\nid = "tiny"\ntimezone = "UTC"\n'
+        "outline_m = [[0, 0], [9, 0], [9, 6], [0, 6]]\n"
+        '[[receiver]]\nid = "rx-1"\nposition_m = [1, 1, 2]\n'
+    )
+    with pytest.raises(ConfigError, match="or a dbus-daemon, got none"):
+        simulate("demo", "--serial", "--store", "store.toml")
+    assert [tmp_path / "store.toml"] == list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,8 @@ def test_unreadable_readings(folder, name, content, words):
 
 def test_a_directory_in_the_place_of_a_file(folder):
     (folder / "d.csv").mkdir()
-    assert "found a directory" in refused(folder, "analyze", "d.csv", *ANALYZE[2:])
+    sentence = refused(folder, "analyze", "d.csv", *ANALYZE[2:])
+    assert "expected files named readings, taps or samples, or directories of days" in sentence
     assert "Is a directory" in refused(folder, "store", "check", "d.csv")
 
 

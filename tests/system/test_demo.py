@@ -13,6 +13,7 @@ import pytest
 
 from fanous import demo
 from fanous.program import main
+from simulators.private_bus import find_daemon
 
 pytestmark = pytest.mark.system
 KEYS = {
@@ -22,11 +23,13 @@ KEYS = {
 }  # fmt: skip
 
 
-WITHOUT_MOSQUITTO = """
+WITHOUT_SERVERS = """
 import sys
 import fanous.embedded_broker
+import simulators.private_bus
 from fanous.program import main
 fanous.embedded_broker.find_mosquitto = lambda: None
+simulators.private_bus.find_daemon = lambda: None
 sys.exit(main(["demo", *sys.argv[1:]]))
 """
 
@@ -61,16 +64,21 @@ def test_it_ends_by_itself_with_nothing_lost_and_tells_how_right_it_was():
     summary = json.loads(out)
     assert_summary(summary)
     assert summary["page"] is None
-    assert "key" in err
+    assert "35 readers and scales on pseudo-terminals" in err
+    assert ("adverts over bleak" in err) == (find_daemon() is not None)
+    assert "not read by anybody" not in err
+    assert "WARNING" not in err
     assert "Traceback" not in err
 
 
 def test_it_runs_without_any_server_installed():
     words = ("--for", "16", "--port", "0", "--headless", "--json", "--seed", "2")
-    process = started(*words, program=("-c", WITHOUT_MOSQUITTO))
+    process = started(*words, program=("-c", WITHOUT_SERVERS))
     out, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
     assert "amqtt, embedded" in err
+    assert "no dbus-daemon on this machine" in err
+    assert "35 readers and scales on pseudo-terminals" in err
     assert_summary(json.loads(out))
 
 
@@ -112,14 +120,4 @@ def test_a_port_in_use_is_said_and_nothing_starts():
 def test_wrong_numbers_are_named(arguments, word, capsys):
     assert main(["demo", *arguments]) == 2
     assert word in capsys.readouterr().err
-
-
-def test_every_band_of_the_demo_has_a_beacon_and_a_card(tmp_path):
-    from fanous.demo_shop import BANDS_MOST, write_enrolment
-
-    path = tmp_path / "bands.csv"
-    write_enrolment(path)
-    lines = path.read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 1 + 2 * BANDS_MOST
-    assert lines[2] == "em4100:0100000001,name:band-0001"
     assert demo.DEFAULT_PORT == 8480

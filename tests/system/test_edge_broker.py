@@ -95,6 +95,8 @@ class FakeGateway:
             return
         batch = decode_batch(message.payload)
         assert topic.kind == batch.kind
+        if not self.new(batch):
+            return
         key = (batch.agent, batch.boot, batch.kind)
         if self.ledger.add(*key, batch.seq, batch.first_seq) is Arrival.NEW:
             self.batches[(*key, batch.seq)] = batch
@@ -103,6 +105,10 @@ class FakeGateway:
         if self.answers:
             ack = {"boot": batch.boot, "kind": batch.kind, "seq": self.ledger.ack_seq(*key)}
             client.publish(agent_topic("demo", batch.agent, "ack"), json.dumps(ack), qos=1)
+
+    def new(self, batch):
+        """Take note of a batch; false = it is as if it had never come."""
+        return True
 
     def rows(self):
         return Counter(
@@ -267,7 +273,7 @@ def test_what_is_not_acknowledged_in_time_is_sent_again(tmp_path, broker, gatewa
     async def work(agent):
         await feed(source, 0, 200)
         source.end()
-        await until(lambda: agent.health()["publisher"].get("ack_timeouts", 0) == 1)
+        await until(lambda: agent.health()["publisher"].get("ack_timeouts", 0) >= 1)
         gateway.answers = True
         await asyncio.wait_for(agent.drained(), 20)
 
@@ -295,7 +301,7 @@ def test_acks_beyond_what_was_sent_and_nonsense_empty_nothing(tmp_path, broker, 
             json.dumps({"boot": agent.boot, "kind": "nfc", "seq": 1}).encode(),
         ):
             gateway.client.publish(topic, payload, qos=1)
-        await until(lambda: agent.health()["publisher"].get("bad_acks", 0) == 6)
+        await until(lambda: agent.health()["publisher"].get("bad_acks", 0) == 7)
         assert agent.health()["outbox"]["batches"] == 2
 
     agent = asyncio.run(run_agent(quick(tmp_path, broker.port), source, work))

@@ -115,6 +115,34 @@ def test_a_bad_line_is_set_aside_and_a_rewrite_changes_nothing(tmp_path, databas
     results.close()
 
 
+def test_a_point_that_is_no_longer_true_is_deleted_and_no_other(tmp_path, database):
+    results = ResultStore(tmp_path / "results.sqlite")
+    settings = InfluxSettings(url=f"http://127.0.0.1:{database.port}", database="fanous")
+    sink = InfluxSink(settings, results)
+    lines = [
+        f"dwell,store=demo,zone={zone} dwell_s={at} {T0 + at}".encode()
+        for zone in ("a", "it's")
+        for at in (1, 2)
+    ]
+    results.save(Output(), Step(journal_id=1, watermark_ns=None), lines=lines)
+    erasure = {
+        "measurement": "dwell",
+        "tags": {"store": "demo", "zone": "it's"},
+        "t_ns": T0 + 1,
+        "void": "",
+    }
+    with results.transaction() as db:
+        db.execute(
+            "INSERT INTO outgoing_lines (line_count, body, is_erasure) VALUES (1, ?, 1)",
+            (json.dumps(erasure).encode(),),
+        )
+    for _ in range(2):
+        assert sink.flush_once() == 0.0
+    found = _ask(database, 'SELECT dwell_s, "zone" FROM dwell')
+    assert [("a", 1), ("a", 2), ("it's", 2)] == sorted((r["zone"], r["dwell_s"]) for r in found)
+    results.close()
+
+
 def test_a_database_that_is_away_is_caught_up_with(tmp_path, broker, database):
     influx = InfluxSettings(url=f"http://127.0.0.1:{database.port}", database="fanous")
     settings = settings_for(tmp_path, port=broker.port, influxdb=influx)

@@ -256,7 +256,7 @@ def _recorded(shop, half):
 def _journaled(rig):
     """Rows in the gateway's journal by kind, each as often as it is there."""
     found = {"ble": Counter(), "tap": Counter(), "sample": Counter()}
-    for *_, payload in rig.rows_in("gateway", "batches"):
+    for *_, payload, _first_ns in rig.rows_in("gateway", "batches"):
         batch = decode_batch(payload)
         columns = [batch.t_ns.tolist()]
         columns += [

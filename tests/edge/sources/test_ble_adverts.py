@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.sources.adverts import Adverts, Ear, Heard
+from edge.sources.ble import BleSource
 from edge.sources.ble_adverts import (
-    AdvertReader,
     AllowList,
     AllowSettings,
     advert_of,
@@ -13,7 +14,8 @@ from edge.sources.ble_adverts import (
     packet_of,
     passive_patterns,
 )
-from edge.sources.ble_irks import Irks, read_irks
+from edge.sources.ble_irks import read_irks
+from edge.sources.ble_settings import BleSettings
 from firmware_profiles.advert import ad_structures
 from firmware_profiles.decoded import Decoded
 from firmware_profiles.proving import options_of
@@ -53,9 +55,15 @@ def through_bluez(data, address="A4:C1:38:8D:18:B2", kind="public"):
     return packet_of(address, advert, t_ns=0, heard_s=0.0)
 
 
-def tag_of(data, address, kind, irks=None):
-    reader = AdvertReader(REGISTRY, Irks(irks or {}), cached_max=64)
-    return reader.tag(through_bluez(data, address, kind))
+def tag_of(data, address, kind, irk_file=None):
+    """Return the tag that the source makes of an advert, None if none."""
+    irk_file = None if irk_file is None else str(irk_file)
+    settings = BleSettings(receiver="rx-1", irk_file=irk_file)
+    source = BleSource(settings, now_ns=lambda: 0, registry=REGISTRY)
+    source._queue.append(through_bluez(data, address, kind))
+    found = source._measured(1)
+    assert source.dropped["no_tag"] == (not found)
+    return found[0].tag if found else None
 
 
 def test_the_profiles_have_vectors_to_test_with():
@@ -84,9 +92,11 @@ def test_an_advert_in_our_order_comes_back_byte_by_byte():
 
 @given(st.binary(max_size=80), st.sampled_from(["public", "random"]))
 def test_any_bytes_are_rebuilt_to_structures_that_can_be_walked(data, kind):
-    packet = through_bluez(data, STATIC, kind)
-    assert ad_structures(advert_of(packet)) is not None
-    AdvertReader(REGISTRY, Irks({}), cached_max=4).tag(packet)
+    rebuilt = advert_of(through_bluez(data, STATIC, kind))
+    assert ad_structures(rebuilt) is not None
+    adverts = Adverts(REGISTRY, cached_max=4)
+    found = adverts.measured(Heard(0, 0, -60.0, rebuilt), Ear("rx-1"))
+    assert len(found) + adverts.dropped.total() == 1
 
 
 def test_an_address_becomes_a_tag_only_if_it_lasts():
@@ -103,9 +113,10 @@ def test_an_identity_in_the_advert_counts_whatever_the_address():
         assert tag_of(BEACON, address, kind) == tag
 
 
-def test_the_key_of_an_enrolled_phone_resolves_its_address_to_its_name():
+def test_the_key_of_an_enrolled_phone_resolves_its_address_to_its_name(tmp_path):
     nearby = bytes.fromhex("02011a07ff4c001002440c")
-    keys = {"name:other": bytes(16), "name:phone-7": IRK}
+    keys = tmp_path / "irks.csv"
+    keys.write_text(f"name,irk\nother,{bytes(16).hex()}\nphone-7,{IRK.hex()}\n")
     assert tag_of(nearby, RESOLVED, "random", keys) == "name:phone-7"
     assert tag_of(BEACON, RESOLVED, "random", keys) == "name:phone-7"
     assert tag_of(nearby, "70:81:94:0D:FB:AB", "random", keys) is None

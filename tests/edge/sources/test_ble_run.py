@@ -10,12 +10,13 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from fanous.benchmarks.bluetooth_rig import address, beacon, beacon_tag
 from ingest.columns import decode_batch
 from ingest.identifiers import pseudonym
 from ingest.topics import agents_filter
 from simulators.bluez import BluezStandIn
 from tests.edge.agents import KEY, until
-from tests.edge.sources.bluez_rig import address, beacon, beacon_tag, open_bus
+from tests.edge.sources.bluez_rig import open_bus
 from tests.system.servers import mosquitto
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("mosquitto")]

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 import edge
+from edge.sources.advert_sensors import SensorSettings
 from edge.sources.ble import BleSource
 from edge.sources.ble_adverts import AllowSettings
 from edge.sources.ble_settings import BleSettings, read_ble_settings
@@ -15,7 +16,9 @@ from edge.sources.source import make_source
 from ingest.config import ConfigError
 
 SAMPLE = Path(edge.__file__).parent / "sample.toml"
-EXAMPLES = {"receiver", "site_beacon", "irk_file", "allow"}
+KEYS = {"receiver", "site_beacon", "irk_file", "keys_file", "tap_point", "tap_rssi_min_dbm"}
+EXAMPLES = {*KEYS, "allow", "sensor"}
+SENSOR = {"address": "A4:C1:38:8D:18:B2", "sensor": "plate-1"}
 
 
 def test_the_sample_documents_every_key_with_its_default(tmp_path):
@@ -28,7 +31,12 @@ def test_the_sample_documents_every_key_with_its_default(tmp_path):
         k: v for k, v in table.items() if k not in EXAMPLES
     }
     assert set(table["allow"]) == set(AllowSettings.__struct_fields__)
+    sensors = table["sensor"]
+    assert set().union(*sensors) == set(SensorSettings.__struct_fields__)
+    fixed = {"address": sensors[0]["address"], "sensor": "plate-1"}
+    assert SensorSettings(**fixed) == SensorSettings(**sensors[0])
     settings = read_ble_settings(table, subject="x", base=tmp_path)
+    assert settings.keys_file == str(tmp_path / "keys.csv")
     assert settings.irk_file == str(tmp_path / "irks.csv")
     assert settings.allow == AllowSettings()
 
@@ -46,6 +54,30 @@ def test_the_sample_documents_every_key_with_its_default(tmp_path):
         ({"receiver": "rx-1", "allow": {"companies": ["Apple"]}}, "companies"),
         ({"receiver": "rx-1", "allow": {"uuid": []}}, "unknown key"),
         ({"receiver": "rx-1", "irk_file": "none.csv"}, "irk_file .*none.csv: cannot be read"),
+        ({"receiver": "rx-1", "keys_file": "none.csv"}, "keys_file .*none.csv: cannot be read"),
+        ({"receiver": "rx-1", "tap_point": "Help 1"}, "tap_point: expected a name"),
+        ({"receiver": "rx-1", "tap_rssi_min_dbm": -60}, "expected a tap_point with it"),
+        ({"receiver": "rx-1", "tap_point": "a", "tap_rssi_min_dbm": -200}, "tap_rssi_min_dbm"),
+        ({"receiver": "rx-1", "sensor": SENSOR}, "tables of a list are written"),
+        ({"receiver": "rx-1", "sensor": [SENSOR | {"address": "plate"}]}, "address: expected one"),
+        ({"receiver": "rx-1", "sensor": [SENSOR | {"sensor": "A B"}]}, "expected a name"),
+        ({"receiver": "rx-1", "sensor": [SENSOR | {"value": "weight"}]}, "value"),
+        ({"receiver": "rx-1", "sensor": [SENSOR | {"value": "count"}]}, "grams_per_count with"),
+        ({"receiver": "rx-1", "sensor": [SENSOR | {"grams_per_count": 1.0}]}, "and only so"),
+        (
+            {"receiver": "rx-1", "sensor": [SENSOR | {"value": "count", "grams_per_count": 0.0}]},
+            "finite number other than 0",
+        ),
+        ({"receiver": "rx-1", "sensor": [SENSOR | {"tare_g": float("nan")}]}, "expected grams"),
+        (
+            {"receiver": "rx-1", "sensor": [SENSOR | {"value": "range", "tare_g": 5.0}]},
+            "none for value 'range'",
+        ),
+        ({"receiver": "rx-1", "sensor": [SENSOR, SENSOR | {"sensor": "b"}]}, "of a sender once"),
+        (
+            {"receiver": "rx-1", "sensor": [SENSOR, SENSOR | {"address": "a4:c1:38:8d:18:b3"}]},
+            "each sensor",
+        ),
     ],
 )
 def test_a_wrong_table_is_refused(tmp_path, table, message):

@@ -143,3 +143,15 @@ def test_unreadable_files(tmp_path):
 def test_a_header_without_rows_plays_nothing(tmp_path):
     source = make_source(tmp_path, readings=("r.csv", "t_ns,receiver,tag,rssi_dbm\n"))
     assert flat(play(source)) == []
+
+
+def test_the_proof_of_a_tap_is_played_too(tmp_path):
+    path = tmp_path / "taps.csv"
+    path.write_text(
+        f"t_ns,tap_point,tag,proof\n{T0},pay-1,{BAND},ntag424-sun\n{T0},pay-1,{BAND},\n"
+    )
+    source = ReplaySource(ReplaySettings(taps=str(path), speed=0), now_ns=lambda: T0)
+    assert flat(play(source)) == [
+        Tap(T0, "pay-1", BAND, "ntag424-sun"),
+        Tap(T0, "pay-1", BAND),
+    ]

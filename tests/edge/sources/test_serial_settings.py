@@ -1,16 +1,20 @@
+import dataclasses
 import re
 import tomllib
 from collections import ChainMap
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
 
 import edge
+from analytics.store import TAP_ROLES
 from edge.sources.serial_lines import SerialSource
 from edge.sources.serial_settings import (
     ChannelSettings,
     PollSettings,
+    Role,
     SerialPortSettings,
     SerialSettings,
     read_serial,
@@ -25,6 +29,13 @@ BRIDGE = {"path": "cells", "profile": "hx711_bridge", "sensor": "plate-1", "coun
 CELL = {"channel": 0, "sensor": "plate-1", "counts_per_g": 2.0}
 BUS = {"path": "bus", "profile": "modbus_rtu_load_cell"}
 POLL = {"sensor": "plate-1", "counts_per_g": 1.0}
+TILL = {
+    "path": "till",
+    "profile": "ntag424_sun",
+    "tap_point": "till-1",
+    "role": "payment",
+    "keys_file": "keys.csv",
+}
 
 
 def read(*ports, **more):
@@ -77,7 +88,15 @@ def test_the_rate_is_the_profiles_first_unless_given():
             [BUS | {"poll": [POLL], "ask": "S\r\n"}],
             "ask: expected ASCII text for a device of lines",
         ),
-        ([{"path": "r", "profile": "hlk_ld2410", "sensor": "r"}], "neither taps nor samples"),
+        (
+            [GATE | {"role": "payment"}],
+            "role payment: profile rdm6300 proves nothing, .* use a reader and cards of profile",
+        ),
+        ([GATE | {"role": "till"}], "role"),
+        ([SCALE | {"role": "shelf"}], "role: expected a port with a tap_point"),
+        ([GATE | {"keys_file": "k"}], "keys_file: profile rdm6300 verifies nothing"),
+        ([without(TILL, "keys_file")], "expected keys_file, a CSV file with columns id,key"),
+        ([TILL], "expected counters_file, a file in state_dir"),
         ([SCALE, GATE | {"path": "scale"}], "a path of its own for each port, got /b/scale"),
         ([SCALE | {"name": "a"}, GATE | {"name": "a"}], "a name of its own for each port, got a"),
     ],
@@ -86,6 +105,25 @@ def test_what_cannot_work_is_refused_in_one_sentence(ports, message):
     with pytest.raises(ConfigError, match=message) as caught:
         read(*ports)
     assert "\n" not in str(caught.value)
+
+
+def test_a_device_that_gives_nothing_is_refused():
+    profile = PROFILES["rdm6300"]
+    silent = dataclasses.replace(profile, table={**profile.table, "emit": []})
+    with pytest.raises(ConfigError, match="gives neither taps nor samples"):
+        read_serial({"port": [GATE]}, subject="x", base=Path("/b"), profiles={"rdm6300": silent})
+
+
+def test_a_port_where_people_pay_takes_a_device_that_proves_itself():
+    settings = read(TILL, GATE | {"role": "entry"}, counters_file="state/c.db")
+    assert [port.role for port in settings.port] == ["payment", "entry"]
+    assert settings.port[0].keys_file == "/b/keys.csv"
+    assert settings.counters_file == "/b/state/c.db"
+    assert read(TILL | {"role": "entry"}, counters_file="/c.db").counters_file == "/c.db"
+
+
+def test_roles_are_those_of_the_store_file():
+    assert set(get_args(Role)) == set(TAP_ROLES)
 
 
 def test_a_table_makes_a_source_and_touches_no_port():
@@ -110,9 +148,10 @@ def test_the_sample_documents_every_key_with_its_default():
     sources = tomllib.loads(re.sub(r"(?m)^# ", "", text))["source"]
     (table,) = [source for source in sources if source.pop("kind") == "serial"]
     ports = table["port"]
-    assert_documents([table], SerialSettings, ["port"])
+    assert_documents([table], SerialSettings, ["port", "counters_file"])
     places = ["path", "profile", "name", "baud", "tap_point", "sensor", "counts_per_g"]
-    assert_documents(ports, SerialPortSettings, [*places, "ask", "poll_ms", "channel", "poll"])
+    examples = [*places, "role", "keys_file", "ask", "poll_ms", "channel", "poll"]
+    assert_documents(ports, SerialPortSettings, examples)
     cells = [cell for port in ports for cell in port.get("channel", ())]
     assert_documents(cells, ChannelSettings, ["channel", "sensor", "counts_per_g"])
     polls = [poll for port in ports for poll in port.get("poll", ())]
@@ -122,5 +161,7 @@ def test_the_sample_documents_every_key_with_its_default():
     )
     defaults = PollSettings(sensor="plate-4", counts_per_g=10.0)
     assert defaults == msgspec.convert(polls[0], PollSettings)
+    assert [port["role"] for port in ports if "keys_file" in port] == ["payment"]
+    table["port"] = [port for port in ports if "keys_file" not in port]
     source = SerialSource.from_table(table, subject="x", base=Path("/"), now_ns=int)
     assert len(source.health()["ports"]) == 5

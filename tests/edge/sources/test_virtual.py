@@ -40,11 +40,11 @@ def test_adverts_are_decoded_by_the_profiles_and_cached():
     source = VirtualSource(VirtualSettings(adverts_cached_max=1))
     assert source.push_advert(T0, "rx-1", -60, ADVERT)
     assert source.push_advert(T0 + 1, "rx-2", -61, ADVERT)
-    assert source._advert.cache_info().hits == 1
+    assert source._adverts.meaning.cache_info().hits == 1
     assert not source.push_advert(T0, "rx-1", -60, b"\x02\x01\x06")
     assert not source.push_advert(T0, "rx-1", -60, b"\xff")
-    assert source._advert.cache_info().currsize == 1
-    assert source.health()["dropped"] == {"advert": 2}
+    assert source._adverts.meaning.cache_info().currsize == 1
+    assert source.health()["dropped"] == {"no_tag": 2}
     assert run_out(source) == [Reading(T0, "rx-1", BAND, -60), Reading(T0 + 1, "rx-2", BAND, -61)]
 
 
@@ -83,7 +83,8 @@ def test_a_full_queue_turns_readings_away_and_keeps_a_reserve_for_taps():
     assert not source.push_sample(T0, "plate-1", 1.0)
     assert source.push_tap(T0, "gate-1", BAND)
     assert not source.push_tap(T0, "gate-1", BAND)
-    assert source.health() == {"queue": 11, "dropped": {"queue_full": 4}}
+    health = source.health()
+    assert (health["queue"], health["dropped"]) == (11, {"queue_full": 4})
 
 
 def test_a_pusher_can_wait_for_room():

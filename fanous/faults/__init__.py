@@ -1,0 +1,1 @@
+"""Seeded faults against real processes of this project, and what they may not do."""

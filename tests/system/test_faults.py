@@ -44,7 +44,7 @@ def test_no_fault_leaves_a_mount_or_a_thread_behind():
 
 
 def test_a_name_that_is_no_fault_is_refused_with_the_nearest():
-    with pytest.raises(ConfigError, match="unknown fault 'kils' \(did you mean 'kills'"):
+    with pytest.raises(ConfigError, match=r"unknown fault 'kils' \(did you mean 'kills'"):
         measure(quick=True, say=lambda _text: None, only=["kils"])
 
 

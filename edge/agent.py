@@ -32,6 +32,7 @@ from ingest.config import ConfigError
 from ingest.service_manager import ServiceManager
 
 _STOP_S = 1.2  # with the farewell to the broker a stop takes less than 2 s
+_CANCEL_AGAIN_S = 0.1
 _RESTART_MIN_S, _RESTART_MAX_S = 1.0, 60.0
 _LOOK_S = 1.0
 _BEAT_S = 5.0
@@ -354,6 +355,10 @@ def make_sources(settings: EdgeSettings, *, base: Path, now_ns: Callable[[], int
 
 
 async def _cancel(*tasks: "asyncio.Task[None]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
+    # Again and again: `asyncio.wait_for` may swallow a cancellation that comes in the moment in
+    # which it ends (Python 3.11, mended in 3.12), and the task would go on for ever.
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)

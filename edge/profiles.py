@@ -9,7 +9,6 @@ that names it does not get another one than its owner wrote.
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from firmware_profiles.registry import Registry, load_registry
@@ -25,7 +24,8 @@ def read_profiles(paths: Sequence[str]) -> Registry:
 
     Parameters
     ----------
-    paths : of TOML files, absolute; of two profiles with one id the later file counts
+    paths : of TOML files, absolute; of two with one id the second is refused, one with the id of
+        a profile of the program replaces it
 
     Returns
     -------
@@ -50,8 +50,7 @@ def read_profiles(paths: Sequence[str]) -> Registry:
         if any(message.startswith(f"{path}:") for message in registry.errors)
         for name in _ID.findall(text)[:1]
     }
-    kept = {name: found for name, found in registry.profiles.items() if name not in refused}
-    return replace(registry, profiles=kept) if refused else registry
+    return registry.without(refused) if refused else registry
 
 
 def _text(path: str) -> str:

@@ -17,7 +17,7 @@ from firmware_profiles.form import FormError, KeyPath
 LINE_LENGTH_MAX, LINE_LENGTH_DEFAULT = 120, 64
 PATTERN_LENGTH_MAX = 400
 WAYS_MOST = 100_000
-"""Ways to read a line: some 5 ms in the worst case, which is a line at 2400 baud."""
+"""Ways to read a line; the slowest patterns so far took 1 ms for one that fits in none."""
 _WRITE = re.compile(r"\{([a-z_]+)(?::([<>]?[+0]*\d{0,2}(?:\.\d)?[df]?))?\}")
 ReadLine = Callable[[bytes], Fields]
 

@@ -5,11 +5,83 @@ file is brought forward step by step, each step and its new version in one trans
 so that a crash leaves a whole version; a newer file is refused with a sentence.
 """
 
+import logging
 import sqlite3
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from ingest.config import ConfigError
+
+_LOG = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+_RETRY_S = 0.5
+_PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+"""The disk is full, fails or is slow now: another time it may not."""
+
+
+class Patience:
+    """What waits when the disk refuses for now; nothing that was asked of it is lost.
+
+    Parameters
+    ----------
+    name : of the file, for the log
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._given_up = threading.Event()
+        self._told = False
+
+    def give_up(self) -> None:
+        """Let whoever waits get the error: the program is stopping."""
+        self._given_up.set()
+
+    def waits_after(self, error: sqlite3.OperationalError) -> bool:
+        """Wait a while when an error may pass; return whether to try again.
+
+        Parameters
+        ----------
+        error : of a statement; what it had begun is undone
+        """
+        if (error.sqlite_errorcode or 0) & 0xFF not in _PASSING:
+            return False
+        if not self._told:
+            self._told = True
+            _LOG.error("%s cannot be written (%s); waiting until it can", self._name, error)
+        return not self._given_up.wait(_RETRY_S)
+
+    def succeeded(self) -> None:
+        """Say so once after it had been waited."""
+        if self._told:
+            self._told = False
+            _LOG.info("%s recovered", self._name)
+
+
+def patient(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
+    """Have a method that is one transaction tried again while the disk refuses.
+
+    Parameters
+    ----------
+    method : of an object with a `patience`
+    """
+
+    @wraps(method)
+    def tried(self: Any, *words: P.args, **named: P.kwargs) -> T:  # noqa: ANN401
+        while True:
+            try:
+                done = method(self, *words, **named)
+            except sqlite3.OperationalError as error:
+                if not self.patience.waits_after(error):
+                    raise
+                continue
+            self.patience.succeeded()
+            return done
+
+    return cast("Callable[Concatenate[Any, P], T]", tried)
 
 
 def open_database(

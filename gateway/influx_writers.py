@@ -283,7 +283,8 @@ def _ask(
     headers: dict[str, str],
 ) -> Answer:
     send = dict(headers)
-    if body is not None and len(body) >= _GZIP_FROM_BYTES:
+    # Only writes: 1.x does not unpack the form of a query.
+    if body is not None and len(body) >= _GZIP_FROM_BYTES and "/write?" in path:
         body = gzip.compress(body, compresslevel=1)
         send["Content-Encoding"] = "gzip"
     request = urllib.request.Request(  # noqa: S310 (the scheme is checked with the settings)

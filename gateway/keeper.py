@@ -7,6 +7,7 @@ back less far, and nothing else is lost.
 """
 
 import logging
+import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -136,10 +137,9 @@ class Keeper:
         self._saved_s = self._monotonic_s()
         try:
             self._checkpoints.write(step, self.driver, self.finder, self.points)
-        except OSError as error:
+        except (OSError, sqlite3.OperationalError) as error:
             _LOG.warning(
-                "checkpoint cannot be written (%s); a restart will read more of the journal",
-                error.strerror,
+                "checkpoint cannot be written (%s); a restart will read more of the journal", error
             )
 
     def is_late_work_due(self) -> bool:

@@ -6,6 +6,7 @@ is put in place in the engine's thread, between two steps.
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -63,6 +64,9 @@ class LateWork:
                 if not whole or keeper.is_finished:
                     return
                 replaced = await self._in_engine(keeper.swap, again)
+            except sqlite3.OperationalError as error:
+                _LOG.warning("late rows wait: the disk refuses to take them (%s)", error)
+                return
             finally:
                 keeper.give_up(again)
             _LOG.info(

@@ -18,8 +18,8 @@ from analytics.rows import TABLES, Output
 from gateway.events import EventFinder, encode_event
 from gateway.flow import transitions_between
 from gateway.points import PointMaker, encode_points
-from gateway.result_store import ResultStore, Step, add_state, set_state
-from gateway.result_tables import COLUMNS, HOUR_NS, KEYS
+from gateway.result_store import ResultStore, Step
+from gateway.result_tables import COLUMNS, HOUR_NS, KEYS, add_state, set_state
 from gateway.visit_history import histories
 
 HOURS_MAX = 72

@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from analytics.rows import Output
-from gateway.database import open_database
+from gateway.database import Patience, open_database, patient
 from gateway.engine_room import Trail
 from gateway.events import Message
 from gateway.result_tables import (
     HOUR_NS,
     KEYS,
     SCHEMA_VERSION,
+    add_state,
     migrations,
+    set_state,
     tables_sql,
     upsert_sql,
     values_of,
@@ -68,7 +70,7 @@ class ResultStore:
         self._events_max = events_max
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
-        self.path = path
+        self.patience = Patience(path.name)
         self._db = open_database(
             path,
             tables_sql(),
@@ -82,6 +84,7 @@ class ResultStore:
             lambda _db, _events, _again: None
         )
 
+    @patient
     def save(
         self,
         output: Output,
@@ -136,6 +139,7 @@ class ResultStore:
             add_state(db, "pass_bys", pass_bys)
         return step_id
 
+    @patient
     def queue(self, *, lines: Sequence[bytes] = (), events: Sequence[Message] = ()) -> None:
         """Queue lines and events that no step produced (agents' status and silences).
 
@@ -191,6 +195,7 @@ class ResultStore:
             row = self._db.execute("SELECT value FROM state WHERE name='journal_id'").fetchone()
         return int(row[0]) if row else 0
 
+    @patient
     def forget_steps(self, before_journal_id: int) -> None:
         """Forget the steps whose batches the journal no longer has.
 
@@ -286,6 +291,7 @@ class ResultStore:
                 (after_id, limit),
             ).fetchall()
 
+    @patient
     def events_sent(self, up_to_id: int) -> None:
         """Forget the events that the broker has taken.
 
@@ -316,6 +322,7 @@ class ResultStore:
                 bodies.append(body)
         return Portion(up_to_id, b"\n".join(bodies), total, erases)
 
+    @patient
     def lines_sent(self, up_to_id: int, written: int, refused: Sequence[tuple[bytes, str]]) -> None:
         """Forget lines that the database has taken or refused for good.
 
@@ -383,18 +390,3 @@ class ResultStore:
             (most,),
         )
         add_state(db, counter, cursor.rowcount)
-
-
-def set_state(db: sqlite3.Connection, name: str, value: int) -> None:
-    """Set one number of the state."""
-    db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (name, value))
-
-
-def add_state(db: sqlite3.Connection, name: str, more: int) -> None:
-    """Add to one number of the state."""
-    if more > 0:
-        db.execute(
-            "INSERT INTO state VALUES (?, ?) "
-            "ON CONFLICT DO UPDATE SET value = value + excluded.value",
-            (name, more),
-        )

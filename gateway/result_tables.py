@@ -6,6 +6,7 @@ after a moment. It is not shown outside.
 """
 
 import dataclasses
+import sqlite3
 import types
 import typing
 from collections.abc import Sequence
@@ -111,6 +112,21 @@ def values_of(row: Any, closed_ns: int) -> tuple[Any, ...]:  # noqa: ANN401
     """
     values = (getattr(row, field) for field in row.__dataclass_fields__)
     return (*(v.item() if isinstance(v, np.generic) else v for v in values), closed_ns)
+
+
+def set_state(db: sqlite3.Connection, name: str, value: int) -> None:
+    """Set one number of the state."""
+    db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (name, value))
+
+
+def add_state(db: sqlite3.Connection, name: str, more: int) -> None:
+    """Add to one number of the state."""
+    if more > 0:
+        db.execute(
+            "INSERT INTO state VALUES (?, ?) "
+            "ON CONFLICT DO UPDATE SET value = value + excluded.value",
+            (name, more),
+        )
 
 
 def _table_sql(table: str, *, with_closed: bool = True) -> str:

@@ -83,8 +83,8 @@ class Service:
         self.settings = settings
         self.store = with_pseudonymous_staff(read_store(Path(settings.store)), settings.key())
         self.now_ns = now_ns
-        self.http_port = 0
-        self._manager, self._step_count = ServiceManager(), 0
+        self.http_port = self._step_count = 0
+        self._manager = ServiceManager()
         self._room = (
             read_engine_room(self.store, Path(settings.store))
             if make_engine is None
@@ -193,6 +193,7 @@ class Service:
         self._manager.stopping()
         self._stopping.set()
         self._stop_thread.set()
+        self.results.patience.give_up()
         self._intake.stop()
         self._publisher.wake()
         await self._http.stop()
@@ -299,8 +300,7 @@ class Service:
     async def _engine_loop(self) -> None:
         self._manager.status("reading the journal")
         read = await self._in(self._engine_pool, self._replay)
-        if read:
-            _LOG.info("journal replayed: %d batches", read)
+        _LOG.info("journal replayed: %d batches", read)
         self._manager.status("at work")
         while not self._stopping.is_set():
             batches, told = await self._intake.next_batches(IDLE_STEP_S)

@@ -20,9 +20,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from gateway.database import Patience, patient
 from gateway.events import Message
 from gateway.gate import Gate
-from gateway.result_store import ResultStore, add_state, set_state
+from gateway.result_store import ResultStore
+from gateway.result_tables import add_state, set_state
 from gateway.webhook_settings import WebhookSettings
 
 _LOG = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class WebhookQueue:
         self, webhooks: Sequence[WebhookSettings], results: ResultStore, gate: Gate
     ) -> None:
         self._results = results
+        self.patience: Patience = results.patience
         self._gate = gate
         self._most = {webhook.id: webhook.queue_max for webhook in webhooks}
         self._marks = {webhook.id: _mark(webhook.url) for webhook in webhooks}
@@ -117,6 +120,7 @@ class WebhookQueue:
         if filled:
             self.on_queued(filled)
 
+    @patient
     def next(self, webhook: str) -> Waiting | None:
         """Return the oldest event that waits and may leave, None when none does.
 
@@ -142,6 +146,7 @@ class WebhookQueue:
                 db.execute("DELETE FROM webhook_events WHERE id = ?", (waiting.id,))
                 add_state(db, f"webhook_denied.{webhook}", 1)
 
+    @patient
     def taken(self, webhook: str, waiting: Waiting) -> None:
         """Forget an event that its receiver has.
 
@@ -154,6 +159,7 @@ class WebhookQueue:
             cursor = db.execute("DELETE FROM webhook_events WHERE id = ?", (waiting.id,))
             add_state(db, f"webhook_sent.{webhook}", cursor.rowcount)
 
+    @patient
     def failing(self, waiting: Waiting, now_ns: int) -> None:
         """Note since when a receiver fails on an event.
 
@@ -169,6 +175,7 @@ class WebhookQueue:
                     (now_ns, waiting.id),
                 )
 
+    @patient
     def refused(self, webhook: str, waiting: Waiting, reason: str) -> None:
         """Set an event aside that its receiver will never take.
 
@@ -189,6 +196,7 @@ class WebhookQueue:
                 (webhook, DEAD_MAX),
             )
 
+    @patient
     def gone(self, webhook: str) -> int:
         """Stop queueing for a receiver until it has another address; return how many waited.
 
@@ -223,6 +231,7 @@ class WebhookQueue:
             for webhook in self._marks
         }
 
+    @patient
     def _forget_others(self) -> None:
         """Delete what belongs to webhooks that are no longer configured."""
         with self._results.transaction() as db:

@@ -8,7 +8,7 @@ import time
 import msgspec
 import pytest
 
-from edge.agent import Agent, make_sources
+from edge.agent import Agent, _cancel, make_sources
 from edge.measurement import Reading, Sample, Tap
 from edge.settings import BatchSettings, OutboxSettings
 from edge.sources.source import SourceUnavailable
@@ -273,3 +273,25 @@ def test_nothing_that_edge_imports_loads_numpy():
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_task_that_swallows_a_cancellation_is_ended_all_the_same():
+    swallowed = []
+
+    async def stubborn():
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                if len(swallowed) == 2:
+                    raise
+                swallowed.append(1)
+
+    async def both():
+        task = asyncio.create_task(stubborn())
+        await asyncio.sleep(0)
+        await _cancel(task)
+        return task.cancelled()
+
+    assert asyncio.run(both())
+    assert len(swallowed) == 2

@@ -125,16 +125,19 @@ def test_a_point_that_is_no_longer_true_is_deleted_and_no_other(tmp_path, databa
         for at in (1, 2)
     ]
     results.save(Output(), Step(journal_id=1, watermark_ns=None), lines=lines)
-    erasure = {
-        "measurement": "dwell",
-        "tags": {"store": "demo", "zone": "it's"},
-        "t_ns": T0 + 1,
-        "void": "",
-    }
+    erasures = [
+        {
+            "measurement": "dwell",
+            "tags": {"store": "demo", "zone": "it's"},
+            "t_ns": t_ns,
+            "void": "",
+        }
+        for t_ns in (T0 + 1, *range(T0 + 10, T0 + 260))  # many at once, most are not there
+    ]
     with results.transaction() as db:
         db.execute(
-            "INSERT INTO outgoing_lines (line_count, body, is_erasure) VALUES (1, ?, 1)",
-            (json.dumps(erasure).encode(),),
+            "INSERT INTO outgoing_lines (line_count, body, is_erasure) VALUES (?, ?, 1)",
+            (len(erasures), b"\n".join(json.dumps(erasure).encode() for erasure in erasures)),
         )
     for _ in range(2):
         assert sink.flush_once() == 0.0

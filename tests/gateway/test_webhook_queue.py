@@ -125,7 +125,9 @@ def test_what_a_recomputation_changed_is_sent_again(results, tmp_path):
     made = ResultStore(tmp_path / "made.sqlite")
     made.save(Output(shelf_events=[_shelf_event(quantity=2)]), step, closed_ns=T0)
     made.close()
-    replace_after(results, tmp_path / "made.sqlite", None, step, finder=finder, points=None, dirty_ns=None)
+    replace_after(
+        results, tmp_path / "made.sqlite", None, step, finder=finder, points=None, dirty_ns=None
+    )
     first, second = _drain(queue)
     assert "e1/final" == first.message_id
     assert second.message_id.startswith("e1/final/")

@@ -60,7 +60,7 @@ def run_fault(name: str, *, quick: bool, seed: int, say: Say) -> Outcome:
         task = Task(name=name, quick=quick, seed=seed, folder=folder, say=say)
         try:
             outcome = fault(task)
-        except TooLateError as error:
+        except (TooLateError, RuntimeError, OSError) as error:  # the other faults go on
             outcome = Outcome(name=name, done="not finished", times=0, violations=(str(error),))
         is_evidence = bool(outcome.violations)
         if is_evidence:

@@ -51,6 +51,10 @@ class LoopDisk:
         where = os.open(self.place, os.O_RDONLY)
         try:
             fcntl.ioctl(where, EXT4_IOC_SHUTDOWN, struct.pack("I", NO_LOG_FLUSH))
+        except OSError as error:
+            raise NotHereError(
+                f"expected an ext4 that can be shut down (EXT4_IOC_SHUTDOWN), got {error.strerror}"
+            ) from error
         finally:
             os.close(where)
 

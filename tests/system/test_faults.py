@@ -1,7 +1,7 @@
 """A short selection of the fault suite: what `fanous bench faults --quick` does, fault by fault.
 
 The whole of it runs in `make nightly`. Root, loop devices and servers that are missing
-make a test skip with the fault's own sentence, except where CI=true.
+make a test skip with the fault's own sentence; a server that is missing fails where CI=true.
 """
 
 import os
@@ -27,7 +27,7 @@ def test_nothing_is_lost_and_nothing_is_there_twice(name):
     try:
         outcome = run_fault(name, quick=True, seed=1, say=told.append)
     except NotHereError as error:
-        if os.environ.get("CI") == "true":
+        if os.environ.get("CI") == "true" and "apt-get install" in str(error):
             pytest.fail(str(error))
         pytest.skip(str(error))
     assert () == outcome.violations

@@ -11,6 +11,7 @@ import logging
 
 import msgspec
 
+from gateway.database import sync_log
 from gateway.influx_erase import Erasure
 from gateway.influx_writers import LinesRefusedError, ServerAwayError, Writer, choose_writer
 from gateway.result_store import ResultStore
@@ -57,6 +58,8 @@ class InfluxSink:
             if self._writer is None:
                 self._writer = choose_writer(self._settings)
                 _LOG.info("InfluxDB found (%s)", self._writer.name)
+            # What a power cut could still take back must not be told: nothing would erase it.
+            sync_log(self._results.path)
             refused: list[tuple[bytes, str]] = []
             if found.is_erasure:
                 self._erase(self._writer, found.body.split(b"\n"))
@@ -64,6 +67,8 @@ class InfluxSink:
                 self._write(self._writer, found.body.split(b"\n"), refused)
         except ServerAwayError as error:
             return self._wait_for_server(error)
+        except OSError as error:
+            return self._wait_for_server(ServerAwayError(f"the disk fails: {error.strerror}"))
         written = 0 if found.is_erasure else found.lines - len(refused)
         self._results.lines_sent(found.up_to_id, written, refused)
         if refused:

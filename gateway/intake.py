@@ -6,6 +6,8 @@ the agents' outboxes hold it. Taps are told here, before the engine has seen the
 """
 
 import asyncio
+import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +18,7 @@ from gateway.commit import Accepted, Committed, Committer, Status, is_tap
 from gateway.events import Event
 from gateway.subscriber import Subscriber
 
+_LOG = logging.getLogger(__name__)
 Group = tuple[tuple[Accepted, ...], tuple[tuple[str, bool], ...]]
 """Committed batches, and which agents said that they come or go."""
 GROUPS_WAITING_MAX = 64
@@ -90,7 +93,7 @@ class Intake:
             self._handled_count += committed.messages
             if time.monotonic() - trimmed_s > TRIM_EVERY_S:
                 trimmed_s = time.monotonic()
-                await loop.run_in_executor(self._pool, self._trim)
+                await loop.run_in_executor(self._pool, self._trim_if_possible)
 
     async def next_batches(self, wait_s: float) -> tuple[list[Accepted], list[tuple[str, bool]]]:
         """Return what is queued, as much as one step takes; nothing after some wait.
@@ -147,6 +150,12 @@ class Intake:
                 readings=sum(a.batch.rows for a in theirs if a.batch.kind == "ble"),
                 dropped=sum(a.batch.dropped for a in theirs),
             )
+
+    def _trim_if_possible(self) -> None:
+        try:
+            self._trim()
+        except (OSError, sqlite3.OperationalError) as error:
+            _LOG.warning("nothing old could be deleted (%s); it is tried again", error)
 
     def _note(self, status: Status) -> bool:
         return self._agents.told(

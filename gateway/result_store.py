@@ -70,7 +70,7 @@ class ResultStore:
         self._events_max = events_max
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
-        self.patience = Patience(path.name)
+        self.path, self.patience = path, Patience(path.name)
         self._db = open_database(
             path,
             tables_sql(),

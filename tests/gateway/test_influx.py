@@ -238,3 +238,31 @@ def test_points_are_voided_where_the_server_cannot_delete(server, results, sink)
     expected = [f"dwell,store=demo confidence=0.0 {at}".encode() for at in (5, 6)]
     assert expected == server.script.stored
     assert (0, 0, 0) == _counts(results)
+
+
+def test_nothing_is_told_that_a_power_cut_could_take_back(server, results, sink, monkeypatch):
+    told = []
+    monkeypatch.setattr("gateway.influx.sync_log", lambda path: told.append(len(_bodies(server))))
+    _queue(results, b"queue length=1i 1")
+    assert 0.0 == sink.flush_once()
+    assert [0] == told, "the log was synced, and nothing was written by then"
+    assert 1 == len(_bodies(server))
+
+
+def test_a_disk_that_fails_to_sync_tells_nothing_and_is_tried_again(
+    server, results, sink, monkeypatch
+):
+    def fails(path):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("gateway.influx.sync_log", fails)
+        _queue(results, b"queue length=1i 1")
+        assert sink.flush_once() > 0.0
+    assert [] == _bodies(server)
+    assert 0.0 == sink.flush_once()
+    assert [b"queue length=1i 1"] == server.script.stored
+
+
+def _bodies(server):
+    return [body for path, _, body in server.script.requests if "/write" in path]

@@ -1,4 +1,5 @@
 import asyncio
+import sqlite3
 import threading
 
 import pytest
@@ -157,3 +158,19 @@ def test_a_status_says_whether_its_agent_is_there_and_how_its_clock_runs(rig):
     rig.agents.told = noted
     assert [("pi-1", True), ("pi-1", True), ("pi-1", False)] == rig.run(work)
     assert [None, 250.0, None] == offsets
+
+
+def test_a_disk_on_which_nothing_can_be_deleted_ends_nothing(rig, monkeypatch, caplog):
+    def fails():
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("gateway.intake.TRIM_EVERY_S", -1.0)
+    monkeypatch.setattr(rig.intake, "_trim", fails)
+
+    async def work():
+        rig.subscriber.arrive(readings(1, [(T0, "rx-1", ANNA, -60)]))
+        batches, _ = await rig.intake.next_batches(5)
+        await until(lambda: "nothing old could be deleted" in caplog.text)
+        return [accepted.batch.seq for accepted in batches]
+
+    assert [1] == rig.run(work)

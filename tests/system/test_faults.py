@@ -14,7 +14,7 @@ from fanous.faults.catalogue import FAULTS, run_fault
 from fanous.faults.outcome import NotHereError, Outcome
 from ingest.config import ConfigError
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("servers")]
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("faults")]
 
 
 @pytest.mark.timeout(240)

@@ -214,14 +214,15 @@ class Keeper:
         self.give_up(again)
         return replaced
 
-    def give_up(self, again: Recomputation) -> None:
+    def give_up(self, again: Recomputation | None) -> None:
         """Forget a recomputation that is done or was interrupted.
 
         Parameters
         ----------
-        again : its file is deleted
+        again : its file is deleted; None when it could not begin
         """
-        again.discard()
+        if again is not None:
+            again.discard()
         self._held_id = None
 
     def trim(self, now_ns: int, archived_id: int | None) -> None:

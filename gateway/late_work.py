@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from gateway.keeper import Keeper
+from ingest.config import ConfigError
 
 _LOG = logging.getLogger(__name__)
 LOOK_S = 1.0
@@ -58,13 +59,14 @@ class LateWork:
             keeper = self._keeper
             if keeper.driver.dirty_ns is None or keeper.is_finished:
                 return
-            again = await self._in_engine(keeper.begin_again)
+            again = None
             try:
+                again = await self._in_engine(keeper.begin_again)
                 whole = await asyncio.to_thread(again.catch_up, keeper.reached, self._is_stopping)
                 if not whole or keeper.is_finished:
                     return
                 replaced = await self._in_engine(keeper.swap, again)
-            except sqlite3.OperationalError as error:
+            except (sqlite3.OperationalError, ConfigError, OSError) as error:
                 _LOG.warning("late rows wait: the disk refuses to take them (%s)", error)
                 return
             finally:

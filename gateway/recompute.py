@@ -106,6 +106,7 @@ class Recomputation:
         for path in (self._scratch, *_companions(self._scratch)):
             path.unlink(missing_ok=True)
         self._results = ResultStore(self._scratch, lines_max=1 << 40)
+        self._results.patience.give_up()  # a disk that refuses ends it; it begins again later
 
     def catch_up(self, reach: Callable[[], Reached], stopping: Callable[[], bool]) -> bool:
         """Compute until close behind the live engine; return False when told to stop.

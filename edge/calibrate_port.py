@@ -126,16 +126,6 @@ class Listener:
                 raise self._silent()
         return Taken(list(self._values), self._device.saturated - saturated)
 
-    def refuse_lost(self) -> None:
-        """Refuse to go on with a port that was lost.
-
-        Raises
-        ------
-        Fault
-            It was lost.
-        """
-        self._refuse_lost()
-
     def _refuse_lost(self) -> None:
         health = self._port.health()
         if health["state"] not in _LOST and not health["reopened"]:

@@ -58,7 +58,7 @@ def read_keys(path: Path) -> dict[str, bytes]:
                     )
                 if sender in keys:
                     raise ConfigError(f"{where}: this id has a key already")
-                keys[sender] = _key(row["key"] or "", where)
+                keys[sender] = key_of(row["key"] or "", where)
                 if len(keys) > KEYS_MAX:
                     raise ConfigError(f"keys_file {path}: expected at most {KEYS_MAX} lines")
     except OSError as error:
@@ -68,7 +68,19 @@ def read_keys(path: Path) -> dict[str, bytes]:
     return keys
 
 
-def _key(text: str, where: str) -> bytes:
+def key_of(text: str, where: str) -> bytes:
+    """Return a key of 16 bytes.
+
+    Parameters
+    ----------
+    text : 32 hex digits
+    where : file and line, for messages
+
+    Raises
+    ------
+    ConfigError
+        It is something else. The message never has the text.
+    """
     digits = text.strip().lower()
     if not _HEX_DIGITS.fullmatch(digits):
         raise ConfigError(f"{where}: expected a key of 32 hex digits, got something else")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from edge.keys import key_of
 from ingest.config import ConfigError
 from ingest.identifiers import is_tag
 
@@ -81,7 +82,7 @@ def read_irks(path: Path) -> dict[str, bytes]:
                     raise ConfigError(f"{where}: expected a name like 'phone-7'")
                 if tag in keys:
                     raise ConfigError(f"{where}: this name is there already")
-                keys[tag] = _key((row["irk"] or "").strip(), where)
+                keys[tag] = key_of(row["irk"] or "", where)
                 if len(keys) > PHONES_MAX:
                     raise ConfigError(f"irk_file {path}: expected at most {PHONES_MAX} phones")
     except OSError as error:
@@ -89,13 +90,3 @@ def read_irks(path: Path) -> dict[str, bytes]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"irk_file {path}: expected CSV in UTF-8, got other bytes") from error
     return keys
-
-
-def _key(text: str, where: str) -> bytes:
-    try:
-        key = bytes.fromhex(text)
-    except ValueError:
-        key = b""
-    if len(key) != 16:
-        raise ConfigError(f"{where}: expected a key of 32 hex digits, got something else")
-    return key

@@ -18,8 +18,6 @@ START_NS = 1_764_000_000 * 10**9
 READINGS_PER_S = 7.0
 SPEED_M_S, LEG_S = 0.8, 8.0
 """Everybody walks this fast for this long, then stands for the rest of 30 to 90 s."""
-COARSE_CELL_M = 3.0
-"""With cells of this size the demo store has 35, about one state per zone."""
 DAY_ZONES = (8, 5)
 """Zones along x and y of the store of a day; each is 2.5 m × 3 m."""
 _KEY = b"the benchmarks' own"

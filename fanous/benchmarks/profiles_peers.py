@@ -20,7 +20,6 @@ from firmware_profiles.advert import MANUFACTURER, SERVICE_DATA16, ad_structures
 RSSI_DBM = -60
 _HEADER = {"packet", "type", "firmware", "data", "rssi", "mac", "manufacturer"}
 """What bleparser says of every advert: no measurement."""
-_LINK = "signal_strength"
 
 Decode = Callable[[], bool]
 """Decodes one advert and tells whether anything came of it."""
